@@ -1,0 +1,221 @@
+"""Every table of the index, in portable SQL types: the same definitions serve SQLite and PostgreSQL.
+
+Times are Unix seconds (float). All of it is PHI or worse: it exists only inside the page-encrypted database.
+"""
+
+import sqlalchemy as sa
+
+__all__ = [
+    "clients", "confirmations", "credentials", "devices", "epoch", "grants", "instances", "invitations", "ledger",
+    "ledger_head", "metadata", "people", "quarantine", "series", "sessions", "studies", "study_keys", "tokens",
+]
+
+metadata = sa.MetaData()
+_Big = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite's rowid is INTEGER
+_C = sa.Column
+_Text = sa.Text
+
+
+def _id() -> "sa.Column[int]":
+    return _C("id", _Big, primary_key=True, autoincrement=True)
+
+
+# --- archive --------------------------------------------------------------------------------------------------
+studies = sa.Table(
+    "studies", metadata, _id(),
+    _C("study_uid", _Text, nullable=False, unique=True),
+    _C("patient_id", _Text, nullable=False, default=""),
+    _C("issuer_of_patient_id", _Text, nullable=False, default=""),
+    _C("patient_name", _Text, nullable=False, default=""),  # as received, decoded to Unicode
+    _C("patient_name_key", _Text, nullable=False, default=""),  # folded for matching: see archive.search.fold
+    _C("patient_birth_date", _Text, nullable=False, default=""),
+    _C("patient_sex", _Text, nullable=False, default=""),
+    _C("study_date", _Text, nullable=False, default=""),
+    _C("study_time", _Text, nullable=False, default=""),
+    _C("accession_number", _Text, nullable=False, default=""),
+    _C("study_id", _Text, nullable=False, default=""),
+    _C("study_description", _Text, nullable=False, default=""),
+    _C("referring_physician_name", _Text, nullable=False, default=""),
+    _C("referring_physician_key", _Text, nullable=False, default=""),
+    _C("modalities", _Text, nullable=False, default=""),  # "\\CT\\SR\\": sorted, with a backslash on both ends
+    _C("series_count", sa.Integer, nullable=False, default=0),
+    _C("instance_count", sa.Integer, nullable=False, default=0),
+    _C("site", _Text, nullable=False, default="main"),
+    _C("received_at", sa.Float, nullable=False),
+    _C("changed_at", sa.Float, nullable=False),
+    sa.Index("studies_patient_id", "patient_id"),
+    sa.Index("studies_patient_name_key", "patient_name_key"),
+    sa.Index("studies_study_date", "study_date", "study_time"),
+    sa.Index("studies_accession_number", "accession_number"),
+    sa.Index("studies_referring", "referring_physician_key"),
+    sa.Index("studies_received_at", "received_at"),
+)
+series = sa.Table(
+    "series", metadata, _id(),
+    _C("study", _Big, sa.ForeignKey("studies.id"), nullable=False),
+    _C("series_uid", _Text, nullable=False),
+    _C("modality", _Text, nullable=False, default=""),
+    _C("series_number", _Text, nullable=False, default=""),
+    _C("series_description", _Text, nullable=False, default=""),
+    _C("series_date", _Text, nullable=False, default=""),
+    _C("series_time", _Text, nullable=False, default=""),
+    _C("body_part", _Text, nullable=False, default=""),
+    _C("station_name", _Text, nullable=False, default=""),
+    _C("pps_start_date", _Text, nullable=False, default=""),
+    _C("pps_start_time", _Text, nullable=False, default=""),
+    _C("instance_count", sa.Integer, nullable=False, default=0),
+    sa.UniqueConstraint("study", "series_uid", name="series_once_in_a_study"),
+    sa.Index("series_uid", "series_uid"),
+)
+instances = sa.Table(
+    "instances", metadata, _id(),
+    _C("study", _Big, sa.ForeignKey("studies.id"), nullable=False),
+    _C("series", _Big, sa.ForeignKey("series.id"), nullable=False),
+    _C("sop_instance_uid", _Text, nullable=False, unique=True),
+    _C("sop_class_uid", _Text, nullable=False),
+    _C("transfer_syntax_uid", _Text, nullable=False),
+    _C("instance_number", _Text, nullable=False, default=""),
+    _C("rows", sa.Integer), _C("columns", sa.Integer), _C("bits_allocated", sa.Integer),
+    _C("frames", sa.Integer, nullable=False, default=0),  # 0 = no pixel data
+    _C("object_name", _Text, nullable=False, unique=True),  # random, never a UID
+    _C("length", _Big, nullable=False),  # bytes of the Part 10 file
+    _C("dataset_offset", _Big, nullable=False),  # where the data set starts in it
+    _C("pixel_offset", _Big, nullable=False),  # tag of the pixel data element in it; -1 = none
+    _C("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the data set as received
+    _C("source", _Text, nullable=False, default=""),  # subject id
+    _C("received_at", sa.Float, nullable=False),
+    sa.Index("instances_series", "series"),
+    sa.Index("instances_study", "study"),
+)
+quarantine = sa.Table(  # the same UID with other content: kept, reported, not shown
+    "quarantine", metadata, _id(),
+    _C("sop_instance_uid", _Text, nullable=False), _C("study_uid", _Text, nullable=False),
+    _C("object_name", _Text, nullable=False, unique=True), _C("length", _Big, nullable=False),
+    _C("digest", sa.LargeBinary, nullable=False), _C("reason", _Text, nullable=False),
+    _C("source", _Text, nullable=False), _C("received_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("sop_instance_uid", "digest", name="quarantined_once"),
+)
+study_keys = sa.Table(
+    "study_keys", metadata,
+    _C("study_uid", _Text, primary_key=True),
+    _C("key_id", sa.LargeBinary, nullable=False, unique=True),  # 16 random bytes, named in object headers
+    _C("kek_version", sa.Integer, nullable=False),
+    _C("wrapped", sa.LargeBinary, nullable=False),
+    _C("created_at", sa.Float, nullable=False),
+)
+
+# --- identity -------------------------------------------------------------------------------------------------
+people = sa.Table(
+    "people", metadata,
+    _C("id", _Text, primary_key=True),  # 32 hex digits
+    _C("name", _Text, nullable=False, unique=True),  # login name, lower case
+    _C("display_name", _Text, nullable=False, default=""),
+    _C("roles", _Text, nullable=False),  # JSON list
+    _C("referring_name", _Text, nullable=False, default=""),
+    _C("state", _Text, nullable=False),  # invited | enrolled (waits for the number) | active | disabled
+    _C("created_at", sa.Float, nullable=False), _C("created_by", _Text, nullable=False),
+    _C("last_seen_at", sa.Float),
+    _C("webauthn_user_handle", sa.LargeBinary, nullable=False, unique=True),
+)
+credentials = sa.Table(
+    "credentials", metadata,
+    _C("id", _Text, primary_key=True),
+    _C("person", _Text, sa.ForeignKey("people.id"), nullable=False),
+    _C("kind", _Text, nullable=False),  # password | totp | passkey | recovery
+    _C("label", _Text, nullable=False, default=""),
+    _C("credential_id", sa.LargeBinary, unique=True),  # passkeys
+    _C("secret", sa.LargeBinary, nullable=False),  # PHC string, TOTP seed, public key, code hash
+    _C("counter", _Big, nullable=False, default=0),  # signature counter; TOTP: last step used
+    _C("facts", _Text, nullable=False, default="{}"),  # JSON
+    _C("state", _Text, nullable=False, default="active"),  # pending | active | used | removed
+    _C("created_at", sa.Float, nullable=False), _C("last_used_at", sa.Float),
+    sa.Index("credentials_person", "person"),
+)
+invitations = sa.Table(  # one-time enrolment links; only a hash of the secret is kept
+    "invitations", metadata,
+    _C("secret_hash", sa.LargeBinary, primary_key=True),
+    _C("person", _Text, sa.ForeignKey("people.id"), nullable=False),
+    _C("invited_by", _Text, nullable=False),
+    _C("created_at", sa.Float, nullable=False), _C("expires_at", sa.Float, nullable=False),
+    _C("state", _Text, nullable=False),  # open | opened | done | void
+    _C("ceremony_hash", sa.LargeBinary, unique=True),  # the browser's handle once opened
+    _C("facts", _Text, nullable=False, default="{}"),  # JSON: what the ceremony has gathered
+)
+confirmations = sa.Table(  # the short number that the inviter must hear from the person
+    "confirmations", metadata,
+    _C("person", _Text, sa.ForeignKey("people.id"), primary_key=True),
+    _C("number_hash", sa.LargeBinary, nullable=False), _C("salt", sa.LargeBinary, nullable=False),
+    _C("tries_left", sa.Integer, nullable=False), _C("expires_at", sa.Float, nullable=False),
+)
+sessions = sa.Table(
+    "sessions", metadata,
+    _C("secret_hash", sa.LargeBinary, primary_key=True),
+    _C("id", _Text, nullable=False, unique=True),  # the handle named in grants and records
+    _C("person", _Text, sa.ForeignKey("people.id"), nullable=False),
+    _C("csrf", _Text, nullable=False),
+    _C("factors", _Text, nullable=False), _C("assurance", sa.Integer, nullable=False),
+    _C("authenticated_at", sa.Float, nullable=False), _C("last_seen_at", sa.Float, nullable=False),
+    _C("expires_at", sa.Float, nullable=False),
+    _C("state", _Text, nullable=False),  # active | locked | ended
+    _C("address", _Text, nullable=False, default=""), _C("agent", _Text, nullable=False, default=""),
+    sa.Index("sessions_person", "person"),
+)
+clients = sa.Table(
+    "clients", metadata,
+    _C("id", _Text, primary_key=True), _C("name", _Text, nullable=False, unique=True),
+    _C("role", _Text, nullable=False), _C("public_jwk", _Text, nullable=False),
+    _C("state", _Text, nullable=False), _C("created_at", sa.Float, nullable=False),
+    _C("created_by", _Text, nullable=False), _C("last_used_at", sa.Float),
+)
+tokens = sa.Table(
+    "tokens", metadata,
+    _C("secret_hash", sa.LargeBinary, primary_key=True),
+    _C("id", _Text, nullable=False, unique=True),
+    _C("client", _Text, sa.ForeignKey("clients.id"), nullable=False),
+    _C("created_at", sa.Float, nullable=False), _C("expires_at", sa.Float, nullable=False),
+    _C("factor", _Text, nullable=False),  # private_key_jwt | operator
+)
+devices = sa.Table(
+    "devices", metadata,
+    _C("ae_title", _Text, primary_key=True),
+    _C("host", _Text, nullable=False, default=""),  # numeric address, network in CIDR or "" with a certificate
+    _C("role", _Text, nullable=False),
+    _C("certificate_sha256", _Text, nullable=False, default=""),
+    _C("owner", _Text, nullable=False, default=""), _C("until", sa.Float),
+    _C("state", _Text, nullable=False), _C("created_at", sa.Float, nullable=False),
+    _C("created_by", _Text, nullable=False), _C("last_seen_at", sa.Float),
+)
+
+# --- audit and access -----------------------------------------------------------------------------------------
+ledger = sa.Table(
+    "ledger", metadata,
+    _C("index", _Big, primary_key=True, autoincrement=False),  # 0, 1, 2... without a gap
+    _C("leaf_hash", sa.LargeBinary, nullable=False),
+    _C("salt", sa.LargeBinary), _C("record", sa.LargeBinary),  # NULL only after a lawful erasure
+    _C("time", sa.Float, nullable=False),
+    _C("event", _Text, nullable=False), _C("action", _Text, nullable=False), _C("outcome", _Text, nullable=False),
+    _C("subject", _Text, nullable=False), _C("subject_name", _Text, nullable=False),
+    _C("study_uid", _Text, nullable=False, default=""), _C("patient_id", _Text, nullable=False, default=""),
+    sa.Index("ledger_study", "study_uid", "index"), sa.Index("ledger_subject", "subject", "index"),
+    sa.Index("ledger_time", "time"),
+)
+ledger_head = sa.Table(  # one row: size and the right edge of the Merkle tree, so that an append is O(log n)
+    "ledger_head", metadata,
+    _C("id", sa.Integer, primary_key=True, autoincrement=False),
+    _C("size", _Big, nullable=False), _C("edge", sa.LargeBinary, nullable=False),
+)
+epoch = sa.Table(  # one row: raised in every transaction that takes something away
+    "epoch", metadata,
+    _C("id", sa.Integer, primary_key=True, autoincrement=False), _C("value", _Big, nullable=False),
+)
+grants = sa.Table(  # so that two workers do not record one view twice
+    "grants", metadata,
+    _C("session_id", _Text, primary_key=True), _C("action", _Text, primary_key=True),
+    _C("resource", _Text, primary_key=True),
+    _C("receipt_index", _Big, nullable=False), _C("leaf_hash", sa.LargeBinary, nullable=False),
+    _C("expires_at", sa.Float, nullable=False), _C("epoch", _Big, nullable=False),
+    _C("subject", _Text, nullable=False), _C("subject_name", _Text, nullable=False),
+    _C("instances", _Big, nullable=False, default=0), _C("frames", _Big, nullable=False, default=0),
+    _C("bytes", _Big, nullable=False, default=0),
+    sa.Index("grants_expiry", "expires_at"),
+)

@@ -1,0 +1,236 @@
+"""The single witnessed door: decide, record, and only then a Grant. The only maker of Grant.
+
+Steps of `enter`: 1 the epoch is read; 2 the policy decides on facts; 3 the decision is durable in the ledger;
+4 a Grant comes out. No receipt, no grant; no grant, no bytes. `check` is for each answer and chunk.
+Left to the caller: `check` before bytes leave, `count` after.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from leadglass.access.revocation import RevocationPage
+from leadglass.access.standing import is_in_good_standing
+from leadglass.audit import Entry, Event, Outcome, append
+from leadglass.errors import Refused, Unproven
+from leadglass.policy import Policy
+from leadglass.storage import tables as t
+from leadglass.storage.database import Database
+from leadglass.terms import Action, Decision, Grant, Receipt, Resource, ResourceKind, Subject
+
+__all__ = ["Door", "Passage"]
+
+_CACHE = 4096
+_Key = tuple[str, str, str]
+
+
+@dataclass
+class Passage:
+    """What a change may use: the writer's transaction, and a place for facts that belong in its record."""
+
+    connection: sa.Connection
+    details: dict[str, Any] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+
+
+class Door:
+    """One process's door. Safe in threads."""
+
+    def __init__(
+        self, database: Database, policy: Policy, page: RevocationPage, *, site: str, grant_seconds: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._page = page
+        self._site = site
+        self._seconds = grant_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._grants: dict[_Key, Grant] = {}
+        self._counts: dict[_Key, list[int]] = {}
+
+    def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
+        """Return the policy's answer; records nothing (for lists of what a person may use)."""
+        return self._policy.decide(subject, action, resource, site=self._site)
+
+    def enter(self, subject: Subject, action: Action, resource: Resource) -> Grant:
+        """Return a Grant, with its decision durable in the ledger.
+
+        A session that has a live Grant for the same thing gets that one, in every process: one view, one entry.
+        Raises: Refused (recorded), Busy.
+        """
+        epoch = self._page.current()  # step 1
+        key = _key(subject, action, resource)
+        known = self._grants.get(key)
+        now = self._clock()
+        if known is not None and known.epoch == epoch and known.expires_at > now:
+            return known
+        decision = self.decide(subject, action, resource)  # step 2
+        if not decision.is_permitted:
+            self._record_refusal(subject, action, resource, decision)
+            raise Refused(f"{action}: not permitted ({decision.rule}).")
+        grant = self._grant(subject, action, resource, decision, epoch, now)  # steps 3 and 4
+        with self._lock:
+            if len(self._grants) >= _CACHE:
+                self._grants = {k: g for k, g in self._grants.items() if g.expires_at > now}
+                if len(self._grants) >= _CACHE:
+                    self._grants.clear()
+            self._grants[key] = grant
+        return grant
+
+    def _grant(
+        self, subject: Subject, action: Action, resource: Resource, decision: Decision, epoch: int, now: float
+    ) -> Grant:
+        """Steps 3 and 4: find the live grant that another worker made, or record and make one."""
+        session, act, what = _key(subject, action, resource)
+        match = sa.and_(t.grants.c.session_id == session, t.grants.c.action == act, t.grants.c.resource == what)
+        with self._database.write() as connection:
+            if not is_in_good_standing(connection, subject, now):
+                raise Unproven("the session has ended; sign in again.")
+            row = connection.execute(sa.select(t.grants).where(match)).first()
+            if row is not None and row.expires_at > now:
+                receipt = Receipt(index=row.receipt_index, leaf_hash=row.leaf_hash)
+                return Grant(subject=subject, action=action, resource=resource, receipt=receipt,
+                             expires_at=row.expires_at, epoch=epoch)
+            entries = [] if row is None else [closing_entry(row, subject)]
+            entries.append(self._entry(subject, action, resource, decision, Outcome.DONE))
+            receipt = append(connection, entries)[-1]
+            connection.execute(sa.delete(t.grants).where(match))
+            connection.execute(sa.insert(t.grants).values(
+                session_id=session, action=act, resource=what, receipt_index=receipt.index,
+                leaf_hash=receipt.leaf_hash, expires_at=now + self._seconds, epoch=epoch, subject=subject.id,
+                subject_name=subject.name,
+            ))
+        return Grant(subject=subject, action=action, resource=resource, receipt=receipt,
+                     expires_at=now + self._seconds, epoch=epoch)
+
+    def check(self, grant: Grant) -> None:
+        """Return if the grant is good at this moment. Call it before each answer and each chunk; no database call.
+
+        When the epoch has moved, the session's standing and the policy are asked once more.
+        Raises: Unproven, Refused, Busy.
+        """
+        epoch = self._page.current()
+        if grant.epoch == epoch:
+            # A stream may outlive the minutes of its grant; it may not outlive a revocation, which moves the epoch.
+            return
+        key = _key(grant.subject, grant.action, grant.resource)
+        known = self._grants.get(key)
+        if known is not None and known.epoch == epoch:
+            return
+        with self._database.read() as connection:
+            is_good = is_in_good_standing(connection, grant.subject, self._clock())
+        if not is_good:
+            with self._lock:
+                self._grants.pop(key, None)
+            raise Unproven("the session has ended; sign in again.")
+        if not self.decide(grant.subject, grant.action, grant.resource).is_permitted:
+            raise Refused(f"{grant.action}: no longer permitted.")
+        with self._lock:
+            self._grants[key] = replace(grant, epoch=epoch)
+
+    def count(self, grant: Grant, *, instances: int = 0, frames: int = 0, octets: int = 0) -> None:
+        """Add to what the closing entry of this grant will say. Written out by `flush_counts`."""
+        key = _key(grant.subject, grant.action, grant.resource)
+        with self._lock:
+            sums = self._counts.setdefault(key, [0, 0, 0])
+            sums[0] += instances
+            sums[1] += frames
+            sums[2] += octets
+
+    def flush_counts(self) -> None:
+        """Write the counts of this process to the grants in the database."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        if not counts:
+            return
+        g = t.grants.c
+        with self._database.write() as connection:
+            for (session, action, resource), (instances, frames, octets) in counts.items():
+                connection.execute(
+                    sa.update(t.grants)
+                    .where(g.session_id == session, g.action == action, g.resource == resource)
+                    .values(instances=g.instances + instances, frames=g.frames + frames, bytes=g.bytes + octets)
+                )
+
+    @contextmanager
+    def act(self, subject: Subject, action: Action, resource: Resource, *, event: str = Event.CHANGE) -> Iterator[Passage]:
+        """Give the transaction of a permitted change; its record is appended in the same transaction.
+
+        Raises: Refused (recorded), Unproven; any error inside the block undoes the change and records a failure.
+        """
+        decision = self.decide(subject, action, resource)
+        if not decision.is_permitted:
+            self._record_refusal(subject, action, resource, decision)
+            raise Refused(f"{action}: not permitted ({decision.rule}).")
+        try:
+            with self._database.write() as connection:
+                if not is_in_good_standing(connection, subject, self._clock()):
+                    raise Unproven("the session has ended; sign in again.")
+                passage = Passage(connection)
+                yield passage
+                entry = self._entry(subject, action, resource, decision, Outcome.DONE, event=event)
+                append(connection, [replace(entry, details={**entry.details, **passage.details}), *passage.entries])
+        except Exception as e:
+            entry = self._entry(subject, action, resource, decision, Outcome.FAILED, event=event)
+            self.record([replace(entry, details={**entry.details, "error": type(e).__name__})])
+            raise
+        self._page.publish()
+
+    def record(self, entries: list[Entry]) -> list[Receipt]:
+        """Append entries that are not decisions (authentication, findings); durable when it returns."""
+        with self._database.write() as connection:
+            return append(connection, entries)
+
+    def _record_refusal(self, subject: Subject, action: Action, resource: Resource, decision: Decision) -> None:
+        self.record([self._entry(subject, action, resource, decision, Outcome.REFUSED)])
+
+    def _entry(
+        self, subject: Subject, action: Action, resource: Resource, decision: Decision, outcome: str,
+        *, event: str = Event.DECISION,
+    ) -> Entry:
+        is_study = resource.kind is ResourceKind.STUDY
+        return Entry(
+            event=event, action=action, outcome=outcome, subject=subject, rule=decision.rule,
+            study_uid=resource.id if is_study else "", patient_id=resource.patient_id,
+            details={} if is_study or not resource.id else {"resource": f"{resource.kind}:{resource.id}"},
+        )
+
+    def close_grants(self, subject: Subject, *, session_id: str | None = None, settled_seconds: float = 30) -> int:
+        """Write closing entries for grants that ended (of one session, or all expired ones); return how many.
+
+        `subject` is the chore or person on whose behalf the books are closed.
+        """
+        g = t.grants.c
+        ended = g.session_id == session_id if session_id else g.expires_at < self._clock() - settled_seconds
+        with self._database.write() as connection:
+            rows = connection.execute(sa.select(t.grants).where(ended).limit(500)).all()
+            if rows:
+                append(connection, [closing_entry(row, subject) for row in rows])
+                for row in rows:
+                    connection.execute(sa.delete(t.grants).where(
+                        g.session_id == row.session_id, g.action == row.action, g.resource == row.resource))
+        return len(rows)
+
+
+def closing_entry(row: Any, subject: Subject) -> Entry:
+    """Return the entry that closes a grant: who had it, and what it was used for."""
+    kind, _, name = row.resource.partition(":")
+    return Entry(
+        event=Event.OUTCOME, action=Action(row.action), outcome=Outcome.DONE, subject=subject,
+        study_uid=name if kind == ResourceKind.STUDY else "",
+        details={
+            "closes": row.receipt_index, "of": row.subject, "of_name": row.subject_name, "session": row.session_id,
+            "instances": row.instances, "frames": row.frames, "bytes": row.bytes,
+        },
+    )
+
+
+def _key(subject: Subject, action: Action, resource: Resource) -> _Key:
+    return subject.session_id, str(action), f"{resource.kind}:{resource.id}"

@@ -1,0 +1,146 @@
+"""What can be done with images, each behind a Grant: store, search, retrieve, render."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from leadglass.access.committer import Committer
+from leadglass.access.door import Door
+from leadglass.access.search_scope import scope, study_resource
+from leadglass.archive import Archive
+from leadglass.archive.frames import frame_bytes
+from leadglass.archive.ingest import Intake, Outcome, Staged
+from leadglass.archive.retrieve import InstanceRow, locate, metadata, open_instance
+from leadglass.archive.search import SearchQuery, search
+from leadglass.audit import Entry, Event
+from leadglass.audit import Outcome as Ended
+from leadglass.errors import Missing, Refused
+from leadglass.storage import tables as t
+from leadglass.storage.database import Database
+from leadglass.terms import Action, Grant, Resource, ResourceKind, Subject
+
+__all__ = ["ARCHIVE", "Operations"]
+
+ARCHIVE = Resource(kind=ResourceKind.ARCHIVE)
+
+
+class Operations:
+    """The archive as faces may see it."""
+
+    def __init__(self, database: Database, archive: Archive, door: Door, *, site: str) -> None:
+        self._database = database
+        self._archive = archive
+        self._door = door
+        self._site = site
+        self._committer = Committer(database, archive, site=site)
+
+    # --- store ------------------------------------------------------------------------------------------------
+    def intake(
+        self, grant: Grant, *, transfer_syntax: str | None = None, expected: tuple[str, str] | None = None
+    ) -> Intake:
+        """Return a place to feed one arriving instance into. Raises: Full, Unproven, Refused."""
+        _need(grant, Action.INSTANCE_STORE)
+        self._door.check(grant)
+        return Intake(self._archive, transfer_syntax=transfer_syntax, expected=expected, source=grant.subject.id)
+
+    def commit(self, grant: Grant, staged: list[Staged]) -> list[Outcome]:
+        """Index and record what was staged; durable when it returns. Raises: Unproven, Refused, Busy."""
+        _need(grant, Action.INSTANCE_STORE)
+        self._door.check(grant)
+        return self._committer.commit(grant, staged)
+
+    # --- search -----------------------------------------------------------------------------------------------
+    def search(self, subject: Subject, query: SearchQuery, *, says: str = "") -> list[dict[str, Any]]:
+        """Return the rows that match and that the subject may see; recorded with its terms and its count.
+
+        `says` is the query in the asker's words, for the ledger. Raises: Refused, Unproven, Malformed.
+        """
+        grant = self._door.enter(subject, Action.STUDY_SEARCH, ARCHIVE)
+        with self._database.read() as connection:
+            rows = search(connection, query, scope(subject, site=self._site))
+        self._door.record([Entry(
+            event=Event.SEARCHED, action=Action.STUDY_SEARCH, outcome=Ended.DONE, subject=subject,
+            study_uid=str(query.filters.get("StudyInstanceUID", "")) if query.level != "study" else "",
+            details={
+                "level": str(query.level), "terms": {k: str(v)[:200] for k, v in list(query.filters.items())[:40]},
+                "says": says[:200], "rows": len(rows), "limit": query.limit, "offset": query.offset,
+                "under": grant.receipt.index,
+            },
+        )])
+        return rows
+
+    # --- retrieve ---------------------------------------------------------------------------------------------
+    def study(self, subject: Subject, study_uid: str, action: Action = Action.STUDY_READ) -> Grant:
+        """Return a Grant on a study. Raises: Missing, both for what is not there and for what is not permitted.
+
+        A refusal is recorded as refused; to the asker it looks like an absence (no oracle for who is a patient here).
+        """
+        now = time.time()
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(t.studies).where(t.studies.c.study_uid == study_uid)).first()
+        try:
+            grant = self._door.enter(subject, action, study_resource(study_uid, row, now))
+        except Refused:
+            raise Missing("no such study here, or none that you may see.") from None
+        if row is None:
+            raise Missing("no such study here, or none that you may see.")
+        return grant
+
+    def locate(self, grant: Grant, series: str | None = None, instance: str | None = None) -> list[InstanceRow]:
+        """Return the instances of the granted study, in series and instance order. Raises: Missing, Unproven."""
+        self._readable(grant)
+        with self._database.read() as connection:
+            rows = locate(connection, grant.resource.id, series, instance)
+        if not rows:
+            raise Missing("no such series or instance in this study.")
+        return rows
+
+    def stream_instance(self, grant: Grant, row: InstanceRow) -> Iterator[bytes]:
+        """Give the Part 10 file as stored, piece by piece; the grant is checked before each piece."""
+        self._readable(grant)
+        with open_instance(self._archive, row) as reader:
+            self._door.count(grant, instances=1)
+            for piece in reader.stream():
+                self._door.check(grant)
+                self._door.count(grant, octets=len(piece))
+                yield piece
+
+    def metadata(self, grant: Grant, row: InstanceRow, bulk_uri: Callable[[str], str]) -> dict[str, Any]:
+        """Return the DICOM JSON model of an instance, without bulk data. Ref: PS3.18 Annex F."""
+        self._readable(grant)
+        return metadata(self._archive, row, bulk_uri)
+
+    def frame(self, grant: Grant, row: InstanceRow, number: int, *, want_raw: bool) -> tuple[str, bytes]:
+        """Return (transfer syntax UID, bytes) of frame `number` (from 1); `want_raw` decodes what is compressed."""
+        self._readable(grant)
+        uid, data = frame_bytes(self._archive, row, number, want_raw=want_raw)
+        self._door.count(grant, frames=1, octets=len(data))
+        return uid, data
+
+    def bulk(self, grant: Grant, row: InstanceRow, path: str) -> bytes:
+        """Return the value of the element that a BulkDataURI of `metadata` named. Raises: Missing."""
+        from leadglass.archive.retrieve import bulk_value
+
+        self._readable(grant)
+        data = bulk_value(self._archive, row, path)
+        self._door.count(grant, octets=len(data))
+        return data
+
+    def render(self, grant: Grant, row: InstanceRow, **wanted: Any) -> tuple[str, bytes]:
+        """Return (media type, bytes) of a picture; arguments as archive.decode.Decoder.render."""
+        self._readable(grant)
+        media_type, data = self._archive.decoder.render(self._archive, row, **wanted)
+        self._door.count(grant, frames=1, octets=len(data))
+        return media_type, data
+
+    def _readable(self, grant: Grant) -> None:
+        _need(grant, Action.STUDY_READ)
+        self._door.check(grant)
+
+
+def _need(grant: Grant, action: Action) -> None:
+    """Refuse a grant for another action: a caller's bug, not an attack, and never let through."""
+    if grant.action is not action:
+        raise RuntimeError(f"a grant for {grant.action} was used for {action}")

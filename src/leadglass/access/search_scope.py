@@ -1,0 +1,46 @@
+"""Which rows a subject may see, as one SQL condition. What one may not see is not found.
+
+Each clause is the SQL twin of a rule in policy/shipped; tests/access/test_search_scope.py holds the two together over
+random worlds. A subject without a reading role gets no rows, never all.
+"""
+
+import time
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from leadglass.storage import tables as t
+from leadglass.terms import Resource, ResourceKind, Role, Subject
+
+__all__ = ["midnight", "scope", "study_resource"]
+
+
+def midnight(now: float) -> float:
+    """Return the Unix time at which the local day of `now` began."""
+    return datetime.fromtimestamp(now).astimezone().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+def scope(subject: Subject, *, site: str, now: float | None = None) -> "sa.ColumnElement[bool]":
+    """Return the condition on `studies` that holds for exactly the rows the policy permits to be read."""
+    s = t.studies.c
+    clauses: list[sa.ColumnElement[bool]] = []
+    if subject.roles & {Role.RADIOLOGIST, Role.SERVICE}:
+        return sa.true()
+    if Role.TECHNOLOGIST in subject.roles:
+        clauses.append(sa.and_(s.received_at >= midnight(now or time.time()), s.site == site))
+    if Role.REFERRING in subject.roles and subject.referring_name:
+        clauses.append(s.referring_physician_key == subject.referring_name)
+    return sa.or_(*clauses) if clauses else sa.false()
+
+
+def study_resource(study_uid: str, row: "sa.Row[tuple[object, ...]] | None", now: float) -> Resource:
+    """Return the policy's view of a study row; a study that is not there has no facts, so that only its absence shows."""
+    if row is None:
+        return Resource(kind=ResourceKind.STUDY, id=study_uid)
+    return Resource(
+        kind=ResourceKind.STUDY, id=study_uid, patient_id=row.patient_id,
+        facts={
+            "modalities": row.modalities, "referring_name": row.referring_physician_key, "site": row.site,
+            "received_today": row.received_at >= midnight(now),
+        },
+    )

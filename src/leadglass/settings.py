@@ -12,7 +12,7 @@ from typing import Any
 
 from leadglass.errors import Malformed
 
-__all__ = ["Bound", "Settings", "home_from_environment", "load"]
+__all__ = ["Bound", "Settings", "config_dir", "credentials_dir", "home_from_environment", "load", "notify_socket"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,3 +130,20 @@ def _typed(name: str, value: Any, bound: Bound | None) -> Any:
     if not bound.low <= number <= bound.high:
         raise Malformed(f"setting {name}: between {bound.low:.0f} and {bound.high:.0f} {bound.unit}.")
     return number
+
+
+def notify_socket() -> str:
+    """Return the address on which systemd waits to hear that the server is ready, or ""."""
+    return os.environ.get("NOTIFY_SOCKET", "")  # noqa: TID251 - the one reader of the environment
+
+
+def credentials_dir() -> Path | None:
+    """Return systemd's credentials directory of this unit, or None."""
+    value = os.environ.get("CREDENTIALS_DIRECTORY", "")  # noqa: TID251 - the one reader of the environment
+    return Path(value) if value else None
+
+
+def config_dir() -> Path:
+    """Return where this user's keys lie by default: outside every home."""
+    value = os.environ.get("XDG_CONFIG_HOME", "")  # noqa: TID251 - the one reader of the environment
+    return (Path(value) if value else Path.home() / ".config") / "leadglass"

@@ -1,0 +1,92 @@
+"""What each forked process does. Each opens its own house (database, archive, door) after the fork."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from leadglass.compose.home import Certificates, Home
+from leadglass.compose.chores import Chores
+from leadglass.dimse import DimseServer
+from leadglass.web import create_app
+
+if TYPE_CHECKING:
+    from leadglass.access import House
+    from leadglass.compose.supervisor import Sockets
+
+__all__ = ["run_chores", "run_dimse_worker", "run_web_worker"]
+
+_log = structlog.get_logger()
+_FLUSH_SECONDS = 2.0
+
+
+def run_web_worker(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
+    """Serve HTTPS (TLS 1.3 only, HTTP/1.1 and HTTP/2) until SIGTERM."""
+    asyncio.run(_serve_web(home, sockets, certificates, ready_fd))
+
+
+async def _serve_web(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
+    from granian.constants import Interfaces, SSLProtocols
+    from granian.server.embed import Server
+
+    with home.house() as house:
+        app = create_app(house, home.settings)
+        server = Server(
+            app, address=home.settings.bind, port=sockets.https.getsockname()[1], interface=Interfaces.ASGI,
+            websockets=False, log_enabled=False, backlog=1024, ssl_cert=certificates.web_chain_path,
+            ssl_key=certificates.web_key_path, ssl_key_password=certificates.web_key_password,
+            ssl_protocol_min=SSLProtocols.tls13,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, server.stop)
+        stop = _flush_often(house)
+        loop.call_later(0.05, os.write, ready_fd, b"w")
+        await server.serve()
+        stop.set()
+        house.door.flush_counts()
+
+
+def run_dimse_worker(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
+    """Serve DICOM, in clear to registered addresses and over TLS to registered certificates, until SIGTERM."""
+    with home.house() as house:
+        server = DimseServer(
+            house, home.settings, plain=sockets.dicom, tls=sockets.dicom_tls, tls_context=certificates.dicom_context()
+        )
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.stop, name="stop").start())
+        stop = _flush_often(house)
+        os.write(ready_fd, b"d")
+        server.serve_forever()
+        stop.set()
+        house.door.flush_counts()
+
+
+def run_chores(home: Home, ready_fd: int) -> None:
+    """Publish revocations, close grants, sign checkpoints, keep the reserve, until SIGTERM."""
+    with home.house() as house:
+        chores = Chores(home, house)
+        stopping = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+        chores.start()
+        os.write(ready_fd, b"c")
+        while not stopping.wait(1.0):
+            chores.tick(time.time())
+        chores.stop()
+
+
+def _flush_often(house: "House") -> threading.Event:
+    """Start the thread that writes this process's counts; set the event to end it."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(_FLUSH_SECONDS):
+            try:
+                house.door.flush_counts()
+            except Exception as e:  # noqa: BLE001 - counts are written at the next turn
+                _log.warning("counts_not_written", error=type(e).__name__)
+
+    threading.Thread(target=work, name="counts", daemon=True).start()
+    return stop

@@ -1,0 +1,18 @@
+"""The single witnessed door, and what lies behind it as faces may see it.
+
+Trusts: network, identity, policy, archive and audit, each for its one purpose. Refuses: any way to bytes or rows
+without a Grant. Only `access/door.py` makes a Grant; only `access/entrance.py` makes a Subject.
+
+    subject = house.entrance.bearer(token, peer)
+    grant = house.operations.study(subject, study_uid)          # decided, recorded, durable
+    for row in house.operations.locate(grant):
+        yield from house.operations.stream_instance(grant, row)  # checked before each piece
+"""
+
+from leadglass.access.house import House
+from leadglass.access.operations import ARCHIVE
+from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
+from leadglass.archive.search import SearchQuery
+from leadglass.audit import LogRow
+
+__all__ = ["ARCHIVE", "House", "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Staged"]

@@ -1,0 +1,57 @@
+"""The house as its faces see it: one object, made by compose, handed to web, dimse and the command line."""
+
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from leadglass.access.administration import Administration
+from leadglass.access.door import Door
+from leadglass.access.enrolment import Enrolment
+from leadglass.access.entrance import Entrance
+from leadglass.access.ledger_reader import LedgerReader
+from leadglass.access.operations import Operations
+from leadglass.access.revocation import RevocationPage
+from leadglass.archive import Archive
+from leadglass.settings import Settings
+from leadglass.storage import tables as t
+from leadglass.storage.database import Database
+
+__all__ = ["House"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """One process's house. Faces use the first six; compose keeps the rest going."""
+
+    settings: Settings
+    entrance: Entrance
+    door: Door
+    operations: Operations
+    enrolment: Enrolment
+    administration: Administration
+    ledger_reader: LedgerReader
+
+    page: RevocationPage
+    database: Database
+    archive: Archive
+    import_secret: bytes = field(repr=False)
+
+    def import_key(self) -> bytes:
+        """Return the key of the import journal's hashes."""
+        return self.import_secret
+
+    def free_bytes(self) -> int:
+        """Return the free space where objects lie, in bytes."""
+        return self.archive.blobs.free_bytes()
+
+    def sweep(self, *, older_than_seconds: float) -> int:
+        """Delete objects that neither an instance nor the quarantine names; return how many."""
+
+        def is_known(name: str) -> bool:
+            with self.database.read() as connection:
+                for table in (t.instances, t.quarantine):
+                    if connection.execute(sa.select(table.c.id).where(table.c.object_name == name)).first():
+                        return True
+            return False
+
+        return self.archive.blobs.sweep(is_known, older_than_seconds)

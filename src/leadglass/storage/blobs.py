@@ -1,0 +1,262 @@
+"""Objects at rest: the BlobStore contract, and the POSIX store behind it.
+
+Trusts: the key it is handed. Refuses: names that it did not make. Only ciphertext reaches the disk, temporary files
+included. Durable means: file data, directory entry, and new directories are on the disk when `seal` returns.
+Unsafe to rely on: the order of `names`, and what `incoming/` holds after a crash.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from leadglass.crypto.stream import CHUNK, HEADER_LENGTH, Decryptor, Encryptor, stored_length
+from leadglass.errors import Damaged, Full, Missing
+
+__all__ = ["BlobReader", "BlobStore", "BlobWriter", "PosixBlobs"]
+
+_NAME = re.compile(r"[0-9a-f]{32}")
+_PIECE = 262144  # four chunks
+
+
+class BlobWriter(Protocol):
+    """One object being written."""
+
+    name: str
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        """Take plaintext. Raises: Full."""
+
+    def seal(self) -> int:
+        """Make the object durable; return its plaintext length. Raises: Full."""
+
+    def discard(self) -> None:
+        """Leave nothing behind; may be called at any time, also twice."""
+
+
+class BlobReader(Protocol):
+    """One object being read; close it, or use it in a `with`."""
+
+    length: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return plaintext[offset:offset+length]. Raises: Damaged."""
+
+    def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
+        """Give the range in pieces of about `piece` bytes. Raises: Damaged."""
+
+    def __enter__(self) -> "BlobReader": ...
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None: ...
+
+
+class BlobStore(Protocol):
+    """Where objects lie. Every implementation passes tests/storage/contract_blobs.py."""
+
+    def create(self, key: bytes, key_id: bytes) -> BlobWriter:
+        """Return a writer for a new object with a random name."""
+
+    def open(self, name: str, key: bytes, length: int) -> BlobReader:
+        """Return a reader. Raises: Missing, Damaged."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; no error if it is gone."""
+
+    def names(self) -> Iterator[str]:
+        """Give the names of all sealed objects."""
+
+    def free_bytes(self) -> int:
+        """Return the free space, in bytes."""
+
+    def sweep(self, is_known: Callable[[str], bool], older_than_seconds: float) -> int:
+        """Delete leftovers: unfinished files, and objects unknown to the index; return how many."""
+
+
+class PosixBlobs:
+    """Objects as files: <root>/ab/cd/<32 hex digits>, where abcd are the name's first digits."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._known: set[Path] = set()
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):  # a name from anywhere else must not become a path
+            raise Missing("no such object.")
+        return self._root / name[:2] / name[2:4] / name
+
+    def create(self, key: bytes, key_id: bytes) -> "_Writer":
+        """Return a writer; its file is in incoming/ until it is sealed."""
+        name = secrets.token_hex(16)
+        return _Writer(self, name, self._incoming / name, Encryptor(key, key_id, bytes.fromhex(name)))
+
+    def open(self, name: str, key: bytes, length: int) -> "_Reader":
+        """Return a reader. Raises: Missing, Damaged."""
+        try:
+            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError as e:
+            raise Missing("an object that the index names is not there.") from e
+        try:
+            return _Reader(descriptor, name, key, length)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def place(self, temporary: Path, name: str) -> None:
+        """Move a finished file to its place, durably."""
+        path = self._path(name)
+        if path.parent not in self._known:
+            for directory in (path.parent.parent, path.parent):
+                with contextlib.suppress(FileExistsError):
+                    directory.mkdir(mode=0o700)
+                _sync_directory(directory.parent)
+            self._known.add(path.parent)
+        try:
+            temporary.rename(path)
+        except FileNotFoundError:  # the directory was removed since it became known
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.rename(path)
+        _sync_directory(path.parent)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; no error if it is gone."""
+        self._path(name).unlink(missing_ok=True)
+
+    def names(self) -> Iterator[str]:
+        """Give the names of all sealed objects."""
+        for first in sorted(self._root.iterdir()):
+            if len(first.name) == 2:
+                for second in sorted(first.iterdir()):
+                    yield from (path.name for path in sorted(second.iterdir()))
+
+    def free_bytes(self) -> int:
+        """Return the space that this process may still use, in bytes."""
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
+    def sweep(self, is_known: Callable[[str], bool], older_than_seconds: float) -> int:
+        """Delete unfinished files and unknown objects that are older than the given age; return how many."""
+        before = time.time() - older_than_seconds
+        removed = 0
+        for path in self._incoming.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):
+                if self._path(name).stat().st_mtime < before and not is_known(name):
+                    self.delete(name)
+                    removed += 1
+        return removed
+
+
+class _Writer:
+    def __init__(self, store: PosixBlobs, name: str, path: Path, encryptor: Encryptor) -> None:
+        self.name = name
+        self._store = store
+        self._path = path
+        self._encryptor = encryptor
+        self._length = 0
+        self._descriptor = -1
+        with _full_disk():
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._put(encryptor.header())
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        """Encrypt and write; at most one chunk is held back in memory."""
+        self._length += len(data)
+        with _full_disk():
+            self._put(self._encryptor.update(data))
+
+    def seal(self) -> int:
+        """Write the last chunk, make the file durable, and put it in its place."""
+        with _full_disk():
+            self._put(self._encryptor.finish())
+            os.fdatasync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._store.place(self._path, self.name)
+        return self._length
+
+    def discard(self) -> None:
+        """Close and remove, wherever the file is."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._path.unlink(missing_ok=True)
+        self._store.delete(self.name)
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+class _Reader:
+    def __init__(self, descriptor: int, name: str, key: bytes, length: int) -> None:
+        if os.fstat(descriptor).st_size != stored_length(length):  # cut or grown
+            raise Damaged("an object file has not the length that the index keeps.")
+        header = os.pread(descriptor, HEADER_LENGTH, 0)
+        self._decryptor = Decryptor(header, key, object_id=bytes.fromhex(name), length=length)
+        self._descriptor = descriptor
+        self.length = length
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return plaintext[offset:offset+length], clipped to the object. Raises: Damaged."""
+        length = min(length, self.length - offset)
+        if length <= 0 or offset < 0:
+            return b""
+        first, last = self._decryptor.span(offset, length)
+        start, size = self._decryptor.stored_range(first, last)
+        plain = self._decryptor.open_chunks(first, os.pread(self._descriptor, size, start))
+        skip = offset - first * CHUNK
+        if skip == 0 and len(plain) == length:
+            return plain
+        if len(plain) - skip < length:
+            raise Damaged("an object file ended early.")
+        return plain[skip : skip + length]
+
+    def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
+        """Give the range in pieces that end on chunk borders."""
+        end = self.length if length is None else min(self.length, offset + length)
+        while offset < end:
+            stop = min(end, (offset // CHUNK) * CHUNK + piece)
+            yield self.read(offset, stop - offset)
+            offset = stop
+
+    def close(self) -> None:
+        """Close the file; may be called twice."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> "_Reader":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _full_disk() -> Iterator[None]:
+    """Say a full disk in the house's words."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in {28, 122}:  # ENOSPC, EDQUOT
+            raise Full("the disk is full; nothing more is stored until there is room.", retry_after_seconds=60) from e
+        raise
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -64,6 +64,7 @@ class Head:
     series_uid: str
     dataset_offset: int  # where the data set starts in the buffer
     pixel_offset: int  # tag of the pixel data, in the buffer; -1 = none; -2 = inside a deflated data set
+    pixel_end: int  # where native pixel data must end, in the buffer; -1 = none, encapsulated, or deflated
     attributes: Attributes
 
 
@@ -121,7 +122,7 @@ def parse_head(
         body, ended = inflate(memoryview(buffer)[start:], limits.max_header_bytes)
         offset, body_is_complete = 0, ended
     values: dict[int, bytes] = {}
-    pixel_offset = -1
+    pixel_offset = pixel_end = -1
     tag = 0
     try:
         for tag, _, at, value, length, depth in walk(
@@ -134,10 +135,12 @@ def parse_head(
                 values[tag] = bytes(body[value : value + length])
             elif tag in {0x7FE00008, 0x7FE00009, 0x7FE00010}:
                 pixel_offset = -2 if syntax.deflated else at
+                if length != UNDEFINED and not syntax.deflated:
+                    pixel_end = value + length
     except needs_more:
         if tag < 0x7FE00000 or syntax.deflated:
             return _more(body, limits, is_complete=is_complete)
-    return _head(values, transfer_syntax, start, pixel_offset, little=syntax.little)
+    return _head(values, transfer_syntax, start, (pixel_offset, pixel_end), little=syntax.little)
 
 
 def _more(buffer: "bytes | bytearray | memoryview", limits: Limits, *, is_complete: bool) -> None:
@@ -166,15 +169,21 @@ def _meta(buffer: "bytes | bytearray | memoryview", *, is_complete: bool, limits
         raise Malformed("this is not a DICOM file.")
     syntax = ""
     end = start
-    for tag, _, at, value, length, depth in walk(
-        buffer, offset=start, end=min(len(buffer), start + _MAX_META), explicit=True, little=True,
-        limits=limits, is_complete=is_complete and len(buffer) <= start + _MAX_META, nested=False,
-    ):
-        if tag >> 16 != 0x0002 or depth:
-            end = at
+    while end < start + _MAX_META:
+        # One element at a time: what follows group 2 may be deflated, and must not be read as an element.
+        if end + 8 > len(buffer):
+            if is_complete:
+                break
+            raise needs_more
+        if bytes(buffer[end : end + 2]) != b"\x02\x00":
             break
+        tag, _, _, value, length, _ = next(
+            walk(buffer, offset=end, explicit=True, little=True, limits=limits, is_complete=is_complete, nested=False)
+        )
         if tag == 0x00020010:
             syntax = clean_uid(bytes(buffer[value : value + min(length, 65)]))
+        if length == UNDEFINED:
+            raise Malformed("group 2 holds an element of undefined length.")
         end = value + length
     if not syntax:
         syntax = _guess(buffer, end)
@@ -189,7 +198,7 @@ def _guess(buffer: "bytes | bytearray | memoryview", start: int) -> str:
     return EXPLICIT_LITTLE if code.isalpha() and code.isupper() else IMPLICIT_LITTLE
 
 
-def _head(values: dict[int, bytes], transfer_syntax: str, start: int, pixel_offset: int, *, little: bool) -> Head:
+def _head(values: dict[int, bytes], transfer_syntax: str, start: int, pixels: tuple[int, int], *, little: bool) -> Head:
     uids = ["", "", "", ""]
     for tag, place in _UIDS.items():
         uids[place] = clean_uid(values.get(tag, b""))
@@ -209,13 +218,14 @@ def _head(values: dict[int, bytes], transfer_syntax: str, start: int, pixel_offs
         if len(raw) >= 2:
             facts[number_name] = struct.unpack_from("<H" if little else ">H", raw)[0]
     frames = 0
+    pixel_offset, pixel_end = pixels
     if pixel_offset != -1:
         text = values.get(_FRAMES, b"").strip(b"\x00 ")
         frames = int(text) if text.isdigit() and 0 < int(text) < 2**31 else 1
     return Head(
         transfer_syntax_uid=transfer_syntax, sop_class_uid=uids[0], sop_instance_uid=uids[1], study_uid=uids[2],
         series_uid=uids[3], dataset_offset=start, pixel_offset=pixel_offset,
-        attributes=Attributes(frames=frames, **facts),  # type: ignore[arg-type]
+        pixel_end=pixel_end, attributes=Attributes(frames=frames, **facts),  # type: ignore[arg-type]
     )
 
 

@@ -1,0 +1,152 @@
+"""One arriving instance: bounded parse, digest, encryption, durable object; then it waits for the index.
+
+Steps of Intake: 1 bytes are buffered until the head is known (at most max_header_bytes); 2 the head is checked;
+3 the study's key is found or made; 4 everything streams through digest and cipher into a new object; 5 `finish`
+makes it durable. Nothing of it is visible before archive.index has run. Left to the caller: the index, the record.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from leadglass.dicom.elements import Limits
+from leadglass.dicom.part10 import Head, file_meta, parse_head
+from leadglass.errors import Full, Malformed
+
+if TYPE_CHECKING:
+    from leadglass.archive import Archive
+    from leadglass.storage.blobs import BlobWriter
+
+__all__ = ["Intake", "Outcome", "OutcomeKind", "Staged"]
+
+_FIRST_TRY = 4096
+
+
+class OutcomeKind(StrEnum):
+    """What became of a staged instance."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"  # the same content again: a success that changes nothing
+    CONFLICT = "conflict"  # the same SOP Instance UID, other content: quarantined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """A durable object that the index does not know yet."""
+
+    head: Head  # offsets count in the stored Part 10 file
+    object_name: str
+    length: int  # bytes of the Part 10 file
+    digest: bytes  # SHA-256 of the data set as received
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the index made of a staged instance; `drop` names an object that is not needed."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_uid: str
+    kind: OutcomeKind
+    drop: str = ""
+
+
+class Intake:
+    """Takes the bytes of one instance in pieces of any size. Use `discard` when something goes wrong."""
+
+    def __init__(
+        self, archive: "Archive", *, transfer_syntax: str | None, expected: tuple[str, str] | None, source: str
+    ) -> None:
+        """Args: transfer_syntax: of a bare data set (DIMSE); None for a Part 10 file. expected: (SOP class, instance).
+
+        Raises: Full, when the disk is below its reserve.
+        """
+        settings = archive.settings
+        if archive.blobs.free_bytes() < settings.disk_reserve_bytes:
+            raise Full("the disk is nearly full: storing stops, reading goes on.", retry_after_seconds=60)
+        self._archive = archive
+        self._syntax = transfer_syntax
+        self._expected = expected
+        self._source = source
+        self._limits = Limits(
+            max_depth=settings.max_sequence_depth, max_elements=settings.max_elements,
+            max_header_bytes=settings.max_header_bytes,
+        )
+        self._buffer = bytearray()
+        self._next_try = _FIRST_TRY
+        self._head: Head | None = None
+        self._writer: BlobWriter | None = None
+        self._hash = hashlib.sha256()
+        self._length = 0
+        self._shift = 0  # bytes of group 2 that we put before a bare data set
+
+    def feed(self, data: "bytes | bytearray | memoryview") -> None:
+        """Take the next bytes. Raises: Malformed, Full."""
+        self._length += len(data)
+        if self._length > self._archive.settings.max_instance_bytes:
+            raise Malformed(f"larger than {self._archive.settings.max_instance_bytes} bytes.")
+        if self._writer is not None:
+            self._hash.update(data)
+            self._writer.write(data)
+            return
+        self._buffer += data
+        if len(self._buffer) >= self._next_try:  # tries at 4 KiB, 16 KiB, 64 KiB...: linear work in all
+            self._next_try = len(self._buffer) * 4
+            self._try(is_complete=False)
+
+    def finish(self) -> Staged:
+        """Make the object durable and return it. Raises: Malformed, Full."""
+        if self._writer is None:
+            self._try(is_complete=True)
+        if self._writer is None or self._head is None:
+            raise Malformed("the file ends before its data set does.")
+        length = self._length + self._shift
+        if self._head.pixel_end > length:
+            raise Malformed("the pixel data is shorter than its length says.")
+        sealed = self._writer.seal()
+        if sealed != length:
+            raise RuntimeError("an object was sealed with another length than was fed")
+        return Staged(
+            head=self._head, object_name=self._writer.name, length=length, digest=self._hash.digest(),
+            source=self._source,
+        )
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self._writer is not None:
+            self._writer.discard()
+            self._writer = None
+        self._buffer.clear()
+
+    def _try(self, *, is_complete: bool) -> None:
+        """Steps 1 to 3; at the end the buffer goes into the object."""
+        head = parse_head(
+            self._buffer, is_complete=is_complete, limits=self._limits, transfer_syntax=self._syntax
+        )
+        if head is None:
+            return
+        if self._expected is not None and self._expected != (head.sop_class_uid, head.sop_instance_uid):
+            raise Malformed("the data set is not the instance that the command announced.")
+        key_id, key = self._archive.study_keys.for_study(head.study_uid, create=True)
+        writer = self._archive.blobs.create(key, key_id)
+        self._writer = writer
+        start = head.dataset_offset
+        meta = file_meta(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)
+        # Group 2 and the preamble are always ours: what a sender put there (an executable, a name) is not kept.
+        self._shift = len(meta) - start
+        writer.write(meta)
+        view = memoryview(self._buffer)[start:]
+        self._hash.update(view)
+        writer.write(view)
+        view.release()
+        self._buffer = bytearray()
+        self._head = Head(
+            transfer_syntax_uid=head.transfer_syntax_uid, sop_class_uid=head.sop_class_uid,
+            sop_instance_uid=head.sop_instance_uid, study_uid=head.study_uid, series_uid=head.series_uid,
+            dataset_offset=len(meta),
+            pixel_offset=head.pixel_offset + self._shift if head.pixel_offset >= 0 else head.pixel_offset,
+            pixel_end=head.pixel_end + self._shift if head.pixel_end >= 0 else -1,
+            attributes=head.attributes,
+        )

@@ -56,7 +56,7 @@ class Settings:
     association_idle_seconds: int = _number(60, 1, 3600, "seconds")
     max_pdu_bytes: int = _number(262144, 4096, 1048576, "bytes")
     max_instance_bytes: int = _number(8 * 2**30, 2**20, 64 * 2**30, "bytes")
-    max_header_bytes: int = _number(16 * 2**20, 2**16, 64 * 2**20, "bytes before the pixel data")
+    max_header_bytes: int = _number(64 * 2**20, 2**16, 256 * 2**20, "bytes before the pixel data")
     max_sequence_depth: int = _number(32, 4, 128, "levels")
     max_elements: int = _number(200_000, 1000, 2_000_000, "data elements of a header")
     max_request_seconds: int = _number(900, 10, 7200, "seconds for one upload")

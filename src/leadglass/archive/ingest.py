@@ -118,7 +118,7 @@ class Intake:
         if self._writer is not None:
             self._writer.discard()
             self._writer = None
-        self._buffer.clear()
+        self._buffer = bytearray()  # an exception may still hold a view of the old one
 
     def _try(self, *, is_complete: bool) -> None:
         """Steps 1 to 3; at the end the buffer goes into the object."""

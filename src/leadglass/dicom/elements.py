@@ -34,7 +34,7 @@ class Limits:
 
     max_depth: int = 32
     max_elements: int = 200_000
-    max_header_bytes: int = 16 * 2**20
+    max_header_bytes: int = 64 * 2**20
 
 
 class Element(NamedTuple):

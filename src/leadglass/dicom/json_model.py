@@ -39,11 +39,12 @@ def pn_json(text: str) -> dict[str, str]:
 def to_json(
     buffer: "bytes | memoryview", *, offset: int, explicit: bool, little: bool, limits: Limits,
     bulk_uri: Callable[[str], str], is_complete: bool = True,
+    spans: dict[str, tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """Return the model of the data set that starts at `offset`; pixel data and long binary values by URI.
 
     Args: bulk_uri: gives the URI of a path such as "00420011" or "00400275/0/00081110".
-        is_complete: False when the buffer ends at the pixel data.
+        is_complete: False when the buffer ends at the pixel data. spans: filled with path -> (offset, length).
     Raises: Malformed.
     """
     order = "<" if little else ">"
@@ -87,6 +88,8 @@ def to_json(
                                   "signed": frame["signed"], "set": frame["set"]})
                 continue
             if vr in _BINARY and length > _BULK_BYTES:
+                if spans is not None:
+                    spans[path] = (at, length)
                 frame["set"][key] = {"vr": vr, "BulkDataURI": bulk_uri(path)}
                 continue
             raw = bytes(view[at : at + length])

@@ -12,6 +12,7 @@ from typing import Any, Final
 from leadglass.dicom.dictionary import vr_of
 from leadglass.dicom.elements import PIXEL_DATA, UNDEFINED, Limits, needs_more, walk
 from leadglass.dicom.values import decode_text, encodings_of
+from leadglass.errors import Malformed
 
 __all__ = ["pn_json", "to_json"]
 
@@ -45,7 +46,7 @@ def to_json(
 
     Args: bulk_uri: gives the URI of a path such as "00420011" or "00400275/0/00081110".
         is_complete: False when the buffer ends at the pixel data. spans: filled with path -> (offset, length).
-    Raises: Malformed.
+    Never raises: a data set that breaks off gives what came before the break.
     """
     order = "<" if little else ">"
     root: dict[str, Any] = {}
@@ -100,8 +101,8 @@ def to_json(
             if tag == _PIXEL_REPRESENTATION and len(raw) >= 2:
                 frame["signed"] = struct.unpack_from(order + "H", raw)[0] == 1
             frame["set"][key] = _entry(vr, raw, frame["encodings"], order)
-    except needs_more:
-        pass
+    except (needs_more, Malformed):
+        pass  # what was read before the break is still right, and is all there is to show
     return dict(sorted(root.items()))
 
 

@@ -1,0 +1,109 @@
+"""Application entities: known by AE title together with an address or a certificate. A title alone proves nothing."""
+
+import ipaddress
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from leadglass.dicom.values import is_valid_ae
+from leadglass.errors import Conflict, Malformed, Missing, Unproven
+from leadglass.storage import tables as t
+from leadglass.storage.epoch import raise_epoch
+from leadglass.terms import Role
+
+__all__ = ["DEVICE_ROLES", "Device", "add", "list_devices", "pin_certificate", "recognise", "revoke", "touch"]
+
+DEVICE_ROLES: Final = frozenset({Role.MODALITY, Role.WORKSTATION, Role.PACS})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One device as recognised, and how."""
+
+    ae_title: str
+    role: str
+    factors: tuple[str, ...]
+
+
+def add(
+    connection: sa.Connection, ae_title: str, *, host: str, role: str, certificate_sha256: str, owner: str,
+    until: float | None, created_by: str,
+) -> None:
+    """Register a device. Raises: Malformed, Conflict."""
+    if not is_valid_ae(ae_title):
+        raise Malformed("an AE title is 1 to 16 characters, without backslash.")
+    if role not in DEVICE_ROLES:
+        raise Malformed("role: one of " + ", ".join(sorted(DEVICE_ROLES)) + ".")
+    if not host and not certificate_sha256:
+        raise Malformed("a device needs --host or --certificate: an AE title alone proves nothing.")
+    if host:
+        try:
+            host = str(ipaddress.ip_network(host, strict=False))
+        except ValueError as e:
+            raise Malformed("host: a numeric address such as 10.1.2.3, or a network such as 10.1.2.0/28.") from e
+    known = connection.execute(sa.select(t.devices.c.state).where(t.devices.c.ae_title == ae_title)).first()
+    if known is not None and known.state == "active":
+        raise Conflict(f"{ae_title} is registered already. To change it: leadglass devices revoke {ae_title}, then add.")
+    if known is not None:
+        connection.execute(sa.delete(t.devices).where(t.devices.c.ae_title == ae_title))
+    connection.execute(sa.insert(t.devices).values(
+        ae_title=ae_title, host=host, role=role, certificate_sha256=certificate_sha256, owner=owner, until=until,
+        state="active", created_at=time.time(), created_by=created_by,
+    ))
+
+
+def recognise(
+    connection: sa.Connection, ae_title: str, address: str, certificate_sha256: str | None, now: float
+) -> Device:
+    """Return the device that calls. Raises: Unproven, with nothing that tells which check failed.
+
+    1 the title is registered, active and in time; 2 its network holds the address, where it has one; 3 its
+    certificate is the one presented, where it has one. A device with a certificate is not taken without it.
+    """
+    row = connection.execute(sa.select(t.devices).where(t.devices.c.ae_title == ae_title)).first()
+    is_known = row is not None and row.state == "active" and (row.until is None or row.until > now)  # step 1
+    if not is_known or row is None:
+        raise Unproven("calling AE title not recognised.")
+    factors = ["ae-title"]
+    if row.host:  # step 2
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(row.host):
+            raise Unproven("calling AE title not recognised.")
+        factors.append("address")
+    if row.certificate_sha256:  # step 3
+        if certificate_sha256 != row.certificate_sha256:
+            raise Unproven("calling AE title not recognised.")
+        factors.append("certificate")
+    return Device(ae_title=ae_title, role=row.role, factors=tuple(factors))
+
+
+def pin_certificate(connection: sa.Connection, ae_title: str, certificate_sha256: str) -> None:
+    """Bind a certificate to an active device. Raises: Missing."""
+    changed = connection.execute(
+        sa.update(t.devices).where(t.devices.c.ae_title == ae_title, t.devices.c.state == "active")
+        .values(certificate_sha256=certificate_sha256)
+    ).rowcount
+    if not changed:
+        raise Missing("no active device of that AE title.")
+    raise_epoch(connection)
+
+
+def revoke(connection: sa.Connection, ae_title: str) -> None:
+    """End a device's access; open associations end with the epoch. Raises: Missing."""
+    changed = connection.execute(
+        sa.update(t.devices).where(t.devices.c.ae_title == ae_title, t.devices.c.state == "active").values(state="revoked")
+    ).rowcount
+    if not changed:
+        raise Missing("no active device of that AE title.")
+    raise_epoch(connection)
+
+
+def touch(connection: sa.Connection, ae_title: str, now: float) -> None:
+    """Write down when a device was last seen."""
+    connection.execute(sa.update(t.devices).where(t.devices.c.ae_title == ae_title).values(last_seen_at=now))
+
+
+def list_devices(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Return all devices, revoked ones too."""
+    return [dict(row) for row in connection.execute(sa.select(t.devices).order_by(t.devices.c.ae_title)).mappings()]

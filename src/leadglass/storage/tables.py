@@ -6,8 +6,9 @@ Times are Unix seconds (float). All of it is PHI or worse: it exists only inside
 import sqlalchemy as sa
 
 __all__ = [
-    "clients", "confirmations", "credentials", "devices", "epoch", "grants", "instances", "invitations", "ledger",
-    "ledger_head", "metadata", "people", "quarantine", "series", "sessions", "studies", "study_keys", "tokens",
+    "clients", "confirmations", "credentials", "devices", "epoch", "failures", "grants", "instances", "invitations",
+    "ledger", "ledger_head", "metadata", "people", "quarantine", "series", "sessions", "spent", "studies",
+    "study_keys", "tokens",
 ]
 
 metadata = sa.MetaData()
@@ -184,6 +185,15 @@ devices = sa.Table(
     _C("owner", _Text, nullable=False, default=""), _C("until", sa.Float),
     _C("state", _Text, nullable=False), _C("created_at", sa.Float, nullable=False),
     _C("created_by", _Text, nullable=False), _C("last_seen_at", sa.Float),
+)
+spent = sa.Table(  # things that open once: challenges, token ids
+    "spent", metadata,
+    _C("hash", sa.LargeBinary, primary_key=True), _C("expires_at", sa.Float, nullable=False),
+)
+failures = sa.Table(  # wrong passwords and codes, by account and by address
+    "failures", metadata,
+    _C("key", _Text, primary_key=True),  # a keyed hash: a wrong "name" may be a password
+    _C("count", sa.Integer, nullable=False), _C("last_at", sa.Float, nullable=False),
 )
 
 # --- audit and access -----------------------------------------------------------------------------------------

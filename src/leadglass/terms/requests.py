@@ -33,6 +33,7 @@ class Action(StrEnum):
     PERSON_ENROL = "people:person:enrol"  # a fresh one-time link
     PERSON_LIST = "people:person:list"
     SELF_READ = "people:self:read"
+    SELF_SIGN_IN = "people:self:sign-in"
     SELF_SIGN_OUT = "people:self:sign-out"
     STUDY_READ = "archive:study:read"
     STUDY_SEARCH = "archive:study:search"

@@ -39,6 +39,12 @@ def upgrade() -> None:
     sa.Column('value', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.PrimaryKeyConstraint('id')
     )
+    op.create_table('failures',
+    sa.Column('key', sa.Text(), nullable=False),
+    sa.Column('count', sa.Integer(), nullable=False),
+    sa.Column('last_at', sa.Float(), nullable=False),
+    sa.PrimaryKeyConstraint('key')
+    )
     op.create_table('grants',
     sa.Column('session_id', sa.Text(), nullable=False),
     sa.Column('action', sa.Text(), nullable=False),
@@ -107,6 +113,11 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('object_name'),
     sa.UniqueConstraint('sop_instance_uid', 'digest', name='quarantined_once')
+    )
+    op.create_table('spent',
+    sa.Column('hash', sa.LargeBinary(), nullable=False),
+    sa.Column('expires_at', sa.Float(), nullable=False),
+    sa.PrimaryKeyConstraint('hash')
     )
     op.create_table('studies',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),

@@ -1,0 +1,202 @@
+"""The entrance: who is asking, and how sure are we. The only maker of Subject; every failure is recorded.
+
+People come with two factors (see sign_in.py in this room), devices with a title and an address or certificate,
+scripts with a token, the command line as the operating system's user.
+"""
+
+import hashlib
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from leadglass.access.door import Door
+from leadglass.access.revocation import RevocationPage
+from leadglass.audit import Entry, Event, Outcome
+from leadglass.errors import Unproven
+from leadglass.identity import attempts, clients, devices, sessions
+from leadglass.identity.sessions import Session
+from leadglass.settings import Settings
+from leadglass.storage.database import Database
+from leadglass.terms import Action, Assurance, Peer, Plane, Role, Subject, SubjectKind
+
+__all__ = ["Entrance", "SessionView", "person_subject"]
+
+_CACHE = 2048
+_CACHE_SECONDS = 5.0
+_SAME_FAILURE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionView:
+    """A person's session as faces may see it; `state` is active or locked."""
+
+    subject: Subject
+    csrf: str
+    state: str
+    display_name: str
+    name: str
+    expires_at: float
+    idle_seconds: int
+    last_seen_at: float
+
+
+def person_subject(session: Session, peer: Peer) -> Subject:
+    """Return the subject of a living session."""
+    person = session.person
+    return Subject(
+        kind=SubjectKind.PERSON, id=f"person:{person.id}", name=person.name, roles=person.roles,
+        assurance=session.assurance, factors=session.factors, authenticated_at=session.authenticated_at,
+        session_id=session.id, peer=peer, referring_name=person.referring_name,
+    )
+
+
+class Entrance:
+    """One process's entrance. Safe in threads."""
+
+    def __init__(
+        self, database: Database, door: Door, page: RevocationPage, settings: Settings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._door = door
+        self._page = page
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[bytes, tuple[int, float, Session]] = OrderedDict()
+        self._failures: dict[tuple[str, str], tuple[float, int]] = {}
+
+    # --- people -----------------------------------------------------------------------------------------------
+    def session(self, secret: str, peer: Peer, agent: str = "") -> SessionView:
+        """Return the session behind a cookie. Raises: Unproven. `agent` is for the list of sessions only."""
+        epoch, now = self._page.current(), self._clock()
+        key = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+        known = self._sessions.get(key)
+        idle = self._settings.session_idle_seconds
+        if known is not None and known[0] == epoch and now - known[1] < _CACHE_SECONDS and known[2].expires_at > now:
+            session = known[2]
+        else:
+            with self._database.read() as connection:
+                session = sessions.find(connection, secret, now=now, idle_seconds=idle)
+            if session.state == "active" and sessions.wants_touch(session, now):
+                with self._database.write() as connection:
+                    sessions.touch(connection, session.id, now)
+                session = replace(session, last_seen_at=now)
+            with self._lock:
+                self._sessions[key] = (epoch, now, session)
+                while len(self._sessions) > _CACHE:
+                    self._sessions.popitem(last=False)
+        return self.view(session, peer)
+
+    def view(self, session: Session, peer: Peer) -> SessionView:
+        """Return a session as faces may see it."""
+        return SessionView(
+            subject=person_subject(session, peer), csrf=session.csrf, state=session.state,
+            display_name=session.person.display_name, name=session.person.name, expires_at=session.expires_at,
+            idle_seconds=self._settings.session_idle_seconds, last_seen_at=session.last_seen_at,
+        )
+
+    # --- devices ----------------------------------------------------------------------------------------------
+    def device(self, peer: Peer, calling_ae: str, called_ae: str, certificate_sha256: str | None = None) -> Subject:
+        """Return the device that calls. Raises: Unproven (recorded, at most once in ten seconds for the same caller)."""
+        now = self._clock()
+        certificate = certificate_sha256 or peer.certificate_sha256
+        try:
+            if called_ae != self._settings.ae_title:
+                raise Unproven("called AE title not recognised.")
+            with self._database.read() as connection:
+                device = devices.recognise(connection, calling_ae, peer.address, certificate, now)
+        except Unproven:
+            self._record_stranger(peer, calling_ae, now)
+            raise
+        return Subject(
+            kind=SubjectKind.DEVICE, id=f"device:{device.ae_title}", name=device.ae_title,
+            roles=frozenset({device.role}), assurance=Assurance.DEVICE, factors=device.factors, authenticated_at=now,
+            session_id=secrets.token_hex(16), peer=peer,
+        )
+
+    def _record_stranger(self, peer: Peer, calling_ae: str, now: float) -> None:
+        """Record a rejected association; a flood of the same becomes one record with a count."""
+        key = (peer.address, calling_ae)
+        with self._lock:
+            since, count = self._failures.get(key, (0.0, 0))
+            if now - since < _SAME_FAILURE_SECONDS:
+                self._failures[key] = (since, count + 1)
+                return
+            if len(self._failures) > _CACHE:
+                self._failures.clear()
+            self._failures[key] = (now, 0)
+        stranger = Subject(
+            kind=SubjectKind.DEVICE, id="device:unknown", name=calling_ae[:16], roles=frozenset(),
+            assurance=Assurance.DEVICE, factors=(), authenticated_at=now, session_id="", peer=peer,
+        )
+        self._door.record([Entry(
+            event=Event.AUTHENTICATION, action=Action.DICOM_VERIFY, outcome=Outcome.REFUSED, subject=stranger,
+            details={"why": "calling AE title, address or certificate not recognised", "not_recorded_before": count},
+        )])
+
+    # --- machines ---------------------------------------------------------------------------------------------
+    def bearer(self, token: str, peer: Peer) -> Subject:
+        """Return the client behind a bearer token. Raises: Unproven."""
+        with self._database.read() as connection:
+            client = clients.find_token(connection, token, self._clock())
+        return _client_subject(client, peer)
+
+    def client_token(self, assertion: str, peer: Peer, audiences: set[str]) -> tuple[str, int]:
+        """Return (access token, seconds) for a private_key_jwt assertion. Raises: Unproven (recorded).
+
+        Ref: RFC 7523 3; an assertion opens once.
+        """
+        now = self._clock()
+        seconds = self._settings.token_seconds
+        try:
+            with self._database.write() as connection:
+                client_id, jti = clients.verify_assertion(connection, assertion, audiences=audiences, now=now)
+                if not attempts.spend(connection, f"jti {client_id} {jti}".encode(), expires_at=now + 600, now=now):
+                    raise Unproven("the client assertion does not verify.")
+                token = clients.make_token(connection, client_id, seconds=seconds, factor="private_key_jwt", now=now)
+                subject = _client_subject(clients.find_token(connection, token, now), peer)
+        except Unproven:
+            self.record_failure(peer, "client", Action.CLIENT_TOKEN)
+            raise
+        self._door.record([Entry(
+            event=Event.AUTHENTICATION, action=Action.CLIENT_TOKEN, outcome=Outcome.DONE, subject=subject,
+            details={"seconds": seconds},
+        )])
+        return token, seconds
+
+    def record_failure(self, peer: Peer, kind: str, action: Action, name: str = "") -> None:
+        """Record that someone was not proved. A name stands only where it is the name of a person we know."""
+        nobody = Subject(
+            kind=SubjectKind.CLIENT if kind == "client" else SubjectKind.PERSON, id=f"{kind}:unknown", name=name,
+            roles=frozenset(), assurance=Assurance.DEVICE, factors=(), authenticated_at=self._clock(), session_id="",
+            peer=peer,
+        )
+        self._door.record([Entry(
+            event=Event.AUTHENTICATION, action=action, outcome=Outcome.REFUSED, subject=nobody, details={})])
+
+    # --- ourselves --------------------------------------------------------------------------------------------
+    def local(self, os_user: str) -> Subject:
+        """Return the subject of the command line."""
+        return self._own(SubjectKind.LOCAL, f"local:{os_user}", os_user, Role.OPERATOR, ("os-user",))
+
+    def system(self, chore: str) -> Subject:
+        """Return the subject of a chore."""
+        return self._own(SubjectKind.SYSTEM, f"system:{chore}", chore, Role.CHORE, ())
+
+    def _own(self, kind: SubjectKind, subject_id: str, name: str, role: Role, factors: tuple[str, ...]) -> Subject:
+        return Subject(
+            kind=kind, id=subject_id, name=name, roles=frozenset({role}), assurance=Assurance.AAL2, factors=factors,
+            authenticated_at=self._clock(), session_id=secrets.token_hex(16), peer=Peer(plane=Plane.LOCAL, address=""),
+        )
+
+
+def _client_subject(client: clients.Client, peer: Peer) -> Subject:
+    return Subject(
+        kind=SubjectKind.CLIENT, id=f"client:{client.id}", name=client.name, roles=frozenset({client.role}),
+        assurance=Assurance.AAL2, factors=(client.factor,), authenticated_at=client.created_at,
+        session_id=client.token_id, peer=peer,
+    )

@@ -24,6 +24,7 @@ from leadglass.identity.passkeys import RelyingParty, credential_id_of
 from leadglass.identity.people import Person
 from leadglass.settings import Settings
 from leadglass.storage.database import Database
+from leadglass.storage.epoch import raise_epoch
 from leadglass.terms import Action, Peer, Resource, ResourceKind
 
 __all__ = ["SignIn"]
@@ -130,7 +131,7 @@ class SignIn:
 
     def _renew(self, connection: sa.Connection, view: SessionView, factors: tuple[str, ...], now: float) -> None:
         sessions.renew(connection, view.subject.session_id, factors, now)
-        sessions.raise_epoch(connection)
+        raise_epoch(connection)
         append(connection, [self._entry(view, "unlock", Action.SELF_SIGN_IN)])
 
     # --- sign out -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from leadglass.storage import tables as t
 from leadglass.storage.epoch import raise_epoch
 from leadglass.terms import Role
 
-__all__ = ["DEVICE_ROLES", "Device", "add", "list_devices", "pin_certificate", "recognise", "revoke", "touch"]
+__all__ = ["DEVICE_ROLES", "Device", "add", "certificates", "list_devices", "pin_certificate", "recognise", "revoke", "touch"]
 
 DEVICE_ROLES: Final = frozenset({Role.MODALITY, Role.WORKSTATION, Role.PACS})
 
@@ -28,10 +28,11 @@ class Device:
 
 
 def add(
-    connection: sa.Connection, ae_title: str, *, host: str, role: str, certificate_sha256: str, owner: str,
-    until: float | None, created_by: str,
+    connection: sa.Connection, ae_title: str, *, host: str, role: str, certificate: tuple[bytes, str] | None,
+    owner: str, until: float | None, created_by: str,
 ) -> None:
-    """Register a device. Raises: Malformed, Conflict."""
+    """Register a device. Args: certificate: (PEM, hex SHA-256 of its DER). Raises: Malformed, Conflict."""
+    pem, certificate_sha256 = certificate or (None, "")
     if not is_valid_ae(ae_title):
         raise Malformed("an AE title is 1 to 16 characters, without backslash.")
     if role not in DEVICE_ROLES:
@@ -49,8 +50,8 @@ def add(
     if known is not None:
         connection.execute(sa.delete(t.devices).where(t.devices.c.ae_title == ae_title))
     connection.execute(sa.insert(t.devices).values(
-        ae_title=ae_title, host=host, role=role, certificate_sha256=certificate_sha256, owner=owner, until=until,
-        state="active", created_at=time.time(), created_by=created_by,
+        ae_title=ae_title, host=host, role=role, certificate_sha256=certificate_sha256,
+        certificate_pem=pem, owner=owner, until=until, state="active", created_at=time.time(), created_by=created_by,
     ))
 
 
@@ -78,11 +79,11 @@ def recognise(
     return Device(ae_title=ae_title, role=row.role, factors=tuple(factors))
 
 
-def pin_certificate(connection: sa.Connection, ae_title: str, certificate_sha256: str) -> None:
-    """Bind a certificate to an active device. Raises: Missing."""
+def pin_certificate(connection: sa.Connection, ae_title: str, certificate: tuple[bytes, str]) -> None:
+    """Bind a certificate (PEM, digest) to an active device; an older one is no longer taken. Raises: Missing."""
     changed = connection.execute(
         sa.update(t.devices).where(t.devices.c.ae_title == ae_title, t.devices.c.state == "active")
-        .values(certificate_sha256=certificate_sha256)
+        .values(certificate_pem=certificate[0], certificate_sha256=certificate[1])
     ).rowcount
     if not changed:
         raise Missing("no active device of that AE title.")
@@ -106,4 +107,12 @@ def touch(connection: sa.Connection, ae_title: str, now: float) -> None:
 
 def list_devices(connection: sa.Connection) -> list[dict[str, Any]]:
     """Return all devices, revoked ones too."""
-    return [dict(row) for row in connection.execute(sa.select(t.devices).order_by(t.devices.c.ae_title)).mappings()]
+    columns = [c for c in t.devices.c if c.name != "certificate_pem"]
+    return [dict(row) for row in connection.execute(sa.select(*columns).order_by(t.devices.c.ae_title)).mappings()]
+
+
+def certificates(connection: sa.Connection) -> list[bytes]:
+    """Return the registered certificates (PEM) of active devices: the DICOM TLS port's anchors."""
+    d = t.devices.c
+    query = sa.select(d.certificate_pem).where(d.state == "active", d.certificate_pem.is_not(None))
+    return [bytes(pem) for pem in connection.execute(query).scalars()]

@@ -181,7 +181,7 @@ devices = sa.Table(
     _C("ae_title", _Text, primary_key=True),
     _C("host", _Text, nullable=False, default=""),  # numeric address, network in CIDR or "" with a certificate
     _C("role", _Text, nullable=False),
-    _C("certificate_sha256", _Text, nullable=False, default=""),
+    _C("certificate_sha256", _Text, nullable=False, default=""), _C("certificate_pem", sa.LargeBinary),
     _C("owner", _Text, nullable=False, default=""), _C("until", sa.Float),
     _C("state", _Text, nullable=False), _C("created_at", sa.Float, nullable=False),
     _C("created_by", _Text, nullable=False), _C("last_seen_at", sa.Float),

@@ -26,6 +26,7 @@ def upgrade() -> None:
     sa.Column('host', sa.Text(), nullable=False),
     sa.Column('role', sa.Text(), nullable=False),
     sa.Column('certificate_sha256', sa.Text(), nullable=False),
+    sa.Column('certificate_pem', sa.LargeBinary(), nullable=True),
     sa.Column('owner', sa.Text(), nullable=False),
     sa.Column('until', sa.Float(), nullable=True),
     sa.Column('state', sa.Text(), nullable=False),

@@ -17,6 +17,7 @@ from leadglass.access.revocation import RevocationPage
 from leadglass.audit import Entry, Event, Outcome
 from leadglass.errors import Unproven
 from leadglass.identity import attempts, clients, devices, sessions
+from leadglass.identity.people import Person
 from leadglass.identity.sessions import Session
 from leadglass.settings import Settings
 from leadglass.storage.database import Database
@@ -97,6 +98,14 @@ class Entrance:
             subject=person_subject(session, peer), csrf=session.csrf, state=session.state,
             display_name=session.person.display_name, name=session.person.name, expires_at=session.expires_at,
             idle_seconds=self._settings.session_idle_seconds, last_seen_at=session.last_seen_at,
+        )
+
+    def invited(self, person: Person, peer: Peer) -> Subject:
+        """Return the subject of an enrolment: a person who holds a one-time link and has no right yet."""
+        return Subject(
+            kind=SubjectKind.PERSON, id=f"person:{person.id}", name=person.name, roles=frozenset(),
+            assurance=Assurance.DEVICE, factors=("one-time-link",), authenticated_at=self._clock(), session_id="",
+            peer=peer,
         )
 
     # --- devices ----------------------------------------------------------------------------------------------

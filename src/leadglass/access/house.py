@@ -11,7 +11,9 @@ from leadglass.access.entrance import Entrance
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
 from leadglass.access.revocation import RevocationPage
+from leadglass.access.sign_in import SignIn
 from leadglass.archive import Archive
+from leadglass.identity import devices
 from leadglass.settings import Settings
 from leadglass.storage import tables as t
 from leadglass.storage.database import Database
@@ -21,11 +23,12 @@ __all__ = ["House"]
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """One process's house. Faces use the first six; compose keeps the rest going."""
+    """One process's house. Faces use the first eight; compose keeps the rest going."""
 
     settings: Settings
     entrance: Entrance
     door: Door
+    sign_in: SignIn
     operations: Operations
     enrolment: Enrolment
     administration: Administration
@@ -35,6 +38,11 @@ class House:
     database: Database
     archive: Archive
     import_secret: bytes = field(repr=False)
+
+    def dicom_certificates(self) -> list[bytes]:
+        """Return the registered certificates (PEM) of devices: anchors of the DICOM TLS port."""
+        with self.database.read() as connection:
+            return devices.certificates(connection)
 
     def import_key(self) -> bytes:
         """Return the key of the import journal's hashes."""

@@ -60,7 +60,8 @@ def serve(
     bind: Annotated[str | None, typer.Option("--bind", help="Address to listen on.")] = None,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM; writes run/ready.json when everything answers."""
-    from leadglass.compose import Home, Supervisor
+    from leadglass.compose import Home
+    from leadglass.compose.supervisor import Supervisor
 
     settings = settings_of(home, https_port=https_port, dicom_port=dicom_port, dicom_tls_port=dicom_tls_port, bind=bind)
     try:

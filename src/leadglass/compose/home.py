@@ -184,7 +184,7 @@ class Home:
         study_keys = StudyKeys(database, self._keyring)
         archive = Archive(database, PosixBlobs(settings.objects_dir), study_keys, settings, Decoder(settings))
         entrance = Entrance(database, door, page, settings)
-        party = RelyingParty(settings.hostname, _origin(settings))
+        party = RelyingParty(rp_id=settings.hostname, origin=_origin(settings))
         keys = Keys(source_name=self.key_source_name, kek_version=self._keyring.kek_version,
                     device_authority=self.device_authority)
         verifier = Verifier(self._signer().vkey())

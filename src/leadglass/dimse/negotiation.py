@@ -1,0 +1,38 @@
+"""Which presentation contexts we take: C-ECHO and every storage SOP class, any transfer syntax, kept as received.
+
+Ref: PS3.8 9.3.3.2 (results), PS3.4 B.5, PS3.5 A.
+"""
+
+from typing import Final
+
+from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES, VERIFICATION
+from leadglass.dicom.transfer_syntaxes import IMPLICIT_LITTLE, TRANSFER_SYNTAXES
+from leadglass.dimse.pdu import AssociateRequest
+
+__all__ = ["Context", "negotiate"]
+
+_ACCEPTED: Final = 0
+_NO_ABSTRACT: Final = 3
+_NO_TRANSFER: Final = 4
+
+Context = tuple[str, str]  # abstract syntax, transfer syntax
+
+
+def negotiate(request: AssociateRequest) -> tuple[dict[int, tuple[int, str]], dict[int, Context]]:
+    """Return (result of each context for the answer, accepted contexts by id).
+
+    Of the transfer syntaxes that a peer proposes in one context, the first that we know: its own preference.
+    """
+    results: dict[int, tuple[int, str]] = {}
+    accepted: dict[int, Context] = {}
+    for proposal in request.proposals:
+        if proposal.abstract_syntax != VERIFICATION and proposal.abstract_syntax not in STORAGE_SOP_CLASSES:
+            results[proposal.id] = (_NO_ABSTRACT, IMPLICIT_LITTLE)
+            continue
+        known = [uid for uid in proposal.transfer_syntaxes if uid in TRANSFER_SYNTAXES]
+        if not known:
+            results[proposal.id] = (_NO_TRANSFER, IMPLICIT_LITTLE)
+            continue
+        results[proposal.id] = (_ACCEPTED, known[0])
+        accepted[proposal.id] = (proposal.abstract_syntax, known[0])
+    return results, accepted

@@ -1,0 +1,49 @@
+"""The only translator from the house's errors to DIMSE statuses. Ref: PS3.7 C, PS3.4 B.2.3."""
+
+from typing import Final
+
+import structlog
+
+from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed, Missing, Refused, Unproven
+
+__all__ = [
+    "CANNOT_UNDERSTAND", "DUPLICATE", "NOT_AUTHORIZED", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PROCESSING_FAILURE",
+    "SUCCESS", "UNRECOGNIZED_OPERATION", "status_of",
+]
+
+_log = structlog.get_logger()
+
+SUCCESS: Final = 0x0000
+PROCESSING_FAILURE: Final = 0x0110
+DUPLICATE: Final = 0x0111  # the same SOP Instance UID with other content
+NOT_AUTHORIZED: Final = 0x0124
+NO_SUCH_SOP_CLASS: Final = 0x0122
+UNRECOGNIZED_OPERATION: Final = 0x0211
+OUT_OF_RESOURCES: Final = 0xA700
+NOT_THIS_INSTANCE: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
+_COMMENT: Final = 64
+
+
+def status_of(error: Exception) -> tuple[int, str]:
+    """Return (status, error comment of at most 64 characters; it never holds a value of the data set)."""
+    match error:
+        case Malformed():
+            is_other = "announced" in str(error)
+            return (NOT_THIS_INSTANCE if is_other else CANNOT_UNDERSTAND), _short(error)
+        case Busy():
+            return OUT_OF_RESOURCES, _short(error)
+        case Conflict():
+            return DUPLICATE, _short(error)
+        case Refused() | Unproven():
+            return NOT_AUTHORIZED, "not permitted"
+        case Damaged() | Missing():
+            _log.error("dimse_damage", error=type(error).__name__)
+            return PROCESSING_FAILURE, "something kept here does not verify"
+        case _:
+            _log.error("dimse_incident", error=type(error).__name__, exc_info=not isinstance(error, OSError))
+            return PROCESSING_FAILURE, "processing failure"
+
+
+def _short(error: LeadglassError) -> str:
+    return str(error).encode("ascii", "replace").decode().replace("\\", "/")[:_COMMENT]

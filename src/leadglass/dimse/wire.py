@@ -1,0 +1,74 @@
+"""Whole protocol data units from a socket, into one buffer that is used again: nothing grows with what a peer claims."""
+
+import socket
+import time
+
+from leadglass.dimse.pdu import ABORT, DATA, HEADER, MAX_ASSOCIATE
+from leadglass.errors import Malformed
+
+__all__ = ["PeerGone", "Wire"]
+
+_READ_AHEAD = 1 << 16
+
+
+class PeerGone(Exception):
+    """The peer has closed, reset or stalled the connection: nobody is left to answer."""
+
+
+class Wire:
+    """One connection. `read` gives views that are good until the next `read`."""
+
+    def __init__(self, sock: socket.socket, *, max_pdu: int) -> None:
+        self._sock = sock
+        self._limit = max_pdu
+        self._buffer = bytearray(max(max_pdu, 4096) + HEADER.size + _READ_AHEAD)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+
+    def read(self, *, wait: float, whole: float) -> tuple[int, memoryview]:
+        """Return (type, body) of the next unit. Raises: PeerGone, Malformed (too large, unknown type).
+
+        Args: wait: seconds until its first byte. whole: seconds for all of it once it has begun: a sender who trickles
+        bytes to hold a thread is cut off.
+        """
+        if self._end - self._start < 1:
+            self._fill(1, time.monotonic() + wait)
+        deadline = time.monotonic() + whole
+        self._fill(HEADER.size, deadline)
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
+        limit = self._limit if kind == DATA else MAX_ASSOCIATE
+        if not 1 <= kind <= ABORT or length > limit or HEADER.size + length > len(self._buffer):
+            raise Malformed("a protocol data unit of unknown type, or larger than was agreed.")
+        self._fill(HEADER.size + length, deadline)
+        start = self._start + HEADER.size
+        self._start = start + length
+        return kind, self._view[start : self._start]
+
+    def _fill(self, need: int, deadline: float) -> None:
+        """Have `need` bytes from _start on."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        if self._start + need > len(self._buffer):
+            rest = self._end - self._start
+            self._view[:rest] = bytes(self._view[self._start : self._end])
+            self._start, self._end = 0, rest
+        while self._end - self._start < need:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise PeerGone("stalled")
+            try:
+                self._sock.settimeout(left)
+                count = self._sock.recv_into(self._view[self._end :])
+            except OSError as e:  # TimeoutError and ssl.SSLError too
+                raise PeerGone(type(e).__name__) from e
+            if count == 0:
+                raise PeerGone("closed")
+            self._end += count
+
+    def write(self, data: bytes, *, within: float) -> None:
+        """Send `data` in one go (Nagle is off: an answer never waits for an acknowledgement). Raises: PeerGone."""
+        try:
+            self._sock.settimeout(within)
+            self._sock.sendall(data)
+        except OSError as e:
+            raise PeerGone(type(e).__name__) from e

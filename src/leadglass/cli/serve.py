@@ -61,8 +61,10 @@ def serve(
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM; writes run/ready.json when everything answers."""
     from leadglass.compose import Home
+    from leadglass.compose.logs import configure_logs
     from leadglass.compose.supervisor import Supervisor
 
+    configure_logs()
     settings = settings_of(home, https_port=https_port, dicom_port=dicom_port, dicom_tls_port=dicom_tls_port, bind=bind)
     try:
         code = Supervisor(Home.open(settings, is_server=True)).run(say=lambda text: print(text, flush=True))

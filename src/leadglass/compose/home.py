@@ -28,7 +28,7 @@ from leadglass.crypto.signing import Signer, Verifier
 from leadglass.errors import Malformed
 from leadglass.identity.passkeys import RelyingParty
 from leadglass.network import ca
-from leadglass.network.tls import dicom_context
+from leadglass.network.tls import dicom_context, open_key
 from leadglass.policy import load_policy
 from leadglass.settings import Settings, config_dir, credentials_dir
 from leadglass.storage.blobs import PosixBlobs
@@ -62,15 +62,9 @@ class Certificates:
         """The web server's certificate, then its CA."""
         return self.directory / "web.crt.pem"
 
-    @property
-    def web_key_path(self) -> Path:
-        """The web server's encrypted private key."""
-        return self.directory / "web.key.pem"
-
-    @property
-    def web_key_password(self) -> str:
-        """The password of the web server's key."""
-        return self.password
+    def open_web_key(self) -> Path:
+        """Return a path to the web server's key, decrypted in this process's memory only."""
+        return open_key(self.directory / "web.key.pem", self.password)
 
     def dicom_context(self) -> "ssl.SSLContext":
         """Return a fresh context of the DICOM TLS port."""

@@ -61,6 +61,9 @@ class Supervisor:
         ready = s.run_dir / "ready.json"
         ready.unlink(missing_ok=True)
         sockets = self._bind()
+        self._home = self._home.with_ports(
+            https=sockets.https.getsockname()[1], dicom=sockets.dicom.getsockname()[1],
+            dicom_tls=sockets.dicom_tls.getsockname()[1])
         certificates = self._home.renew_certificates()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)

@@ -12,9 +12,12 @@ import structlog
 from leadglass.compose.home import Certificates, Home
 from leadglass.compose.chores import Chores
 from leadglass.dimse import DimseServer
+from leadglass.network.tls import trust_certificates
 from leadglass.web import create_app
 
 if TYPE_CHECKING:
+    import ssl
+
     from leadglass.access import House
     from leadglass.compose.supervisor import Sockets
 
@@ -38,8 +41,7 @@ async def _serve_web(home: Home, sockets: "Sockets", certificates: Certificates,
         server = Server(
             app, address=home.settings.bind, port=sockets.https.getsockname()[1], interface=Interfaces.ASGI,
             websockets=False, log_enabled=False, backlog=1024, ssl_cert=certificates.web_chain_path,
-            ssl_key=certificates.web_key_path, ssl_key_password=certificates.web_key_password,
-            ssl_protocol_min=SSLProtocols.tls13,
+            ssl_key=certificates.open_web_key(), ssl_protocol_min=SSLProtocols.tls13,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, server.stop)
@@ -53,11 +55,12 @@ async def _serve_web(home: Home, sockets: "Sockets", certificates: Certificates,
 def run_dimse_worker(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
     """Serve DICOM, in clear to registered addresses and over TLS to registered certificates, until SIGTERM."""
     with home.house() as house:
-        server = DimseServer(
-            house, home.settings, plain=sockets.dicom, tls=sockets.dicom_tls, tls_context=certificates.dicom_context()
-        )
+        context = certificates.dicom_context()
+        server = DimseServer(house, home.settings, plain=sockets.dicom, tls=sockets.dicom_tls, tls_context=context)
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.stop, name="stop").start())
         stop = _flush_often(house)
+        trust_certificates(context, house.dicom_certificates())
+        _follow_devices(house, context, stop)
         os.write(ready_fd, b"d")
         server.serve_forever()
         stop.set()
@@ -75,6 +78,23 @@ def run_chores(home: Home, ready_fd: int) -> None:
         while not stopping.wait(1.0):
             chores.tick(time.time())
         chores.stop()
+
+
+def _follow_devices(house: "House", context: "ssl.SSLContext", stop: threading.Event) -> None:
+    """Start the thread that makes the port believe a newly registered certificate, within a second."""
+
+    def work() -> None:
+        seen = house.page.current()
+        while not stop.wait(0.5):
+            try:
+                epoch = house.page.current()
+                if epoch != seen:
+                    trust_certificates(context, house.dicom_certificates())
+                    seen = epoch
+            except Exception as e:  # noqa: BLE001 - tried again at the next turn
+                _log.warning("certificates_not_read", error=type(e).__name__)
+
+    threading.Thread(target=work, name="certificates", daemon=True).start()
 
 
 def _flush_often(house: "House") -> threading.Event:

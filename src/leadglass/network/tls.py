@@ -4,13 +4,24 @@ Ref: PS3.15 B.12 (BCP 195 profile), RFC 9325. Trust anchors are the device CA an
 registered one by one; which device a certificate belongs to is decided by its digest, in identity/devices.py.
 """
 
+import os
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["dicom_context", "trust_certificates"]
+from cryptography.hazmat.primitives import serialization
+
+__all__ = ["dicom_context", "open_key", "trust_certificates"]
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+class _MemoryPath(type(Path())):  # type: ignore[misc] - the concrete class of this platform
+    """A path that must not be resolved: what it links to has no name."""
+
+    def resolve(self, strict: bool = False) -> Path:  # noqa: ARG002
+        """Return itself."""
+        return self
 
 
 def dicom_context(chain: Path, key: Path, password: str, device_ca: Path) -> ssl.SSLContext:
@@ -25,6 +36,19 @@ def dicom_context(chain: Path, key: Path, password: str, device_ca: Path) -> ssl
     context.load_cert_chain(chain, key, password)
     context.load_verify_locations(device_ca)
     return context
+
+
+def open_key(key: Path, password: str) -> Path:
+    """Return a path to the decrypted key in anonymous memory, good in this process until it ends.
+
+    The web server's TLS library opens no encrypted P-256 key; in clear the key never has a name on any disk.
+    """
+    opened = serialization.load_pem_private_key(key.read_bytes(), password.encode())
+    descriptor = os.memfd_create("key", os.MFD_CLOEXEC)
+    os.write(descriptor, opened.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return _MemoryPath(f"/proc/self/fd/{descriptor}")
 
 
 def trust_certificates(context: ssl.SSLContext, pems: Iterable[bytes]) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Fetch the viewer: the packages pinned in viewer/viewer.lock.json, verified, unpacked to viewer/dist.
 
     python tools/fetch_viewer.py                 # by `npm pack`, with npm's own settings
@@ -37,7 +38,7 @@ GZIP_FROM_BYTES = 1024
 COMPRESSIBLE = {".css", ".html", ".js", ".json", ".jsonc", ".mjs", ".svg", ".txt", ".wasm", ".webapp", ".xml"}
 
 
-class Stop(Exception):
+class NotFetchedError(Exception):
     """The viewer cannot be fetched; the message says why and what to do."""
 
 
@@ -49,14 +50,14 @@ def main() -> int:
     options = parser.parse_args()
     try:
         fetch(options.lock, options.dist, options.source)
-    except Stop as e:
+    except NotFetchedError as e:
         print(f"fetch_viewer: {e}", file=sys.stderr)
         return 1
     return 0
 
 
 def fetch(lock: Path, dist: Path, source: Path | None) -> bool:
-    """Make `dist` what `lock` says; return whether anything had to be done. Raises: Stop."""
+    """Make `dist` what `lock` says; return whether anything had to be done. Raises: NotFetchedError."""
     text = lock.read_bytes()
     digest = hashlib.sha256(text + Path(__file__).read_bytes()).hexdigest()
     stamp = dist / STAMP
@@ -95,32 +96,32 @@ def _tarball(package: dict[str, str], source: Path | None, work: Path) -> Path:
     if source is not None:
         path = source / name
         if not path.is_file():
-            raise Stop(f"{path} is not there. Make it with: npm pack {package['name']}@{package['version']}")
+            raise NotFetchedError(f"{path} is not there. Make it with: npm pack {package['name']}@{package['version']}")
         return path
     npm = shutil.which("npm")
     if npm is None:
-        raise Stop("npm is not here. Install Node 20 or newer, then run this again.")
+        raise NotFetchedError("npm is not here. Install Node 20 or newer, then run this again.")
     print(f"{package['name']} {package['version']}: fetching")
     command = [npm, "pack", f"{package['name']}@{package['version']}", "--ignore-scripts", "--loglevel=error"]
     try:
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=900, check=False)
     except subprocess.TimeoutExpired as e:
-        raise Stop("npm pack took more than 15 minutes. Look at the network, then run this again.") from e
+        raise NotFetchedError("npm pack took more than 15 minutes. Look at the network, then run this again.") from e
     path = work / name
     if done.returncode or not path.is_file():
-        raise Stop(f"npm pack failed for {package['name']}:\n{done.stderr.strip()[-2000:]}")
+        raise NotFetchedError(f"npm pack failed for {package['name']}:\n{done.stderr.strip()[-2000:]}")
     return path
 
 
 def verify(tarball: Path, integrity: str) -> None:
-    """Compare the tarball's digest with the lock's: step 2. Raises: Stop."""
+    """Compare the tarball's digest with the lock's: step 2. Raises: NotFetchedError."""
     algorithm, _, wanted = integrity.partition("-")
     if algorithm != "sha512":
-        raise Stop(f"the lock names {algorithm!r}; only sha512 is taken.")
+        raise NotFetchedError(f"the lock names {algorithm!r}; only sha512 is taken.")
     with tarball.open("rb") as f:
         found = base64.b64encode(hashlib.file_digest(f, "sha512").digest()).decode("ascii")
     if not hmac.compare_digest(found, wanted):
-        raise Stop(f"{tarball.name}: its SHA-512 is not the lock's. It was not unpacked. Do not use this file.")
+        raise NotFetchedError(f"{tarball.name}: its SHA-512 is not the lock's. It was not unpacked. Do not use this file.")
 
 
 def unpack(tarball: Path, to: Path, directory: str, leave_out: list[str]) -> int:
@@ -132,7 +133,7 @@ def unpack(tarball: Path, to: Path, directory: str, leave_out: list[str]) -> int
             if member.isdir():
                 continue
             if not member.isreg() or path.is_absolute() or ".." in path.parts or "\\" in member.name:
-                raise Stop(f"{tarball.name}: holds a link, a device or a path that leads out. It was not unpacked.")
+                raise NotFetchedError(f"{tarball.name}: holds a link, a device or a path that leads out. It was not unpacked.")
             if path.parts[:2] == PREFIX and len(path.parts) > 2:
                 inner = "/".join(path.parts[2:])
                 if inner.endswith(".map") or any(fnmatch.fnmatchcase(inner, pattern) for pattern in leave_out):
@@ -144,12 +145,12 @@ def unpack(tarball: Path, to: Path, directory: str, leave_out: list[str]) -> int
                 continue
             count, total = count + 1, total + member.size
             if count > MAX_FILES or total > MAX_BYTES:
-                raise Stop(f"{tarball.name}: more than {MAX_FILES} files or {MAX_BYTES} bytes. It was not unpacked.")
+                raise NotFetchedError(f"{tarball.name}: more than {MAX_FILES} files or {MAX_BYTES} bytes. It was not unpacked.")
             target.parent.mkdir(parents=True, exist_ok=True)
             with archive.extractfile(member) as inside, target.open("xb") as f:
                 shutil.copyfileobj(inside, f)
     if not count:
-        raise Stop(f"{tarball.name}: has no package/dist.")
+        raise NotFetchedError(f"{tarball.name}: has no package/dist.")
     return count
 
 

@@ -1,0 +1,1 @@
+"""Nothing is shared by default; what a room's tests share lies in that room, or in tests/support."""

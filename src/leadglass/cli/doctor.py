@@ -2,7 +2,7 @@
 
 import typer
 
-from leadglass.cli.app import HomeOption, JsonOption, in_house, say
+from leadglass.cli.app import HomeOption, JsonOption, local_user, say, settings_of
 
 __all__ = ["attach"]
 
@@ -14,10 +14,12 @@ def attach(app: typer.Typer) -> None:
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Check keys, permissions, space, certificates, policy and clear text on disk; exit 1 on a finding."""
+    from leadglass.compose import Home
     from leadglass.compose.examination import examine
 
-    with in_house(home) as (house, me):
-        findings = examine(house, me)
+    opened = Home.open(settings_of(home))
+    with opened.house() as house:
+        findings = examine(opened, house, house.entrance.local(local_user()))
     lines = [f"[{f.severity}] {f.what}\n    {f.do}" for f in findings]
     say({"findings": [vars(f) for f in findings]}, as_json=as_json,
         text="\n".join(lines) if lines else "Nothing to mend.")

@@ -113,7 +113,7 @@ class Client:
         raw = socket.create_connection(("127.0.0.1", port), timeout=15)
         self.sock: socket.socket = tls.wrap_socket(raw, server_hostname="localhost") if tls else raw
 
-    def __enter__(self) -> "Client":
+    def __enter__(self):
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,8 +5,8 @@ Steps: 1 the request is read within ARTIM; 2 who calls is proved, or rejected wi
 """
 
 import socket
-import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -16,7 +16,7 @@ from leadglass.dicom.command import NO_DATA_SET, CommandField, decode_command, e
 from leadglass.dimse import pdu
 from leadglass.dimse.handlers import HANDLERS, Exchange, Receiver, Service
 from leadglass.dimse.negotiation import Context, negotiate
-from leadglass.dimse.status import UNRECOGNIZED_OPERATION
+from leadglass.dimse.status import UNRECOGNIZED_OPERATION, place_of
 from leadglass.dimse.wire import PeerGone, Wire
 from leadglass.errors import LeadglassError, Malformed, Unproven
 from leadglass.settings import Settings
@@ -33,32 +33,38 @@ _PROVIDER: Final = 2
 
 
 class Association:
-    """`run` in a thread of its own; `stop` from another."""
+    """`run` in a thread of its own; `stop` and `cut` from another."""
 
-    def __init__(self, sock: socket.socket, peer: Peer, house: House, settings: Settings) -> None:
+    def __init__(
+        self, sock: socket.socket, peer: Peer, house: House, settings: Settings, admit: Callable[[], bool]
+    ) -> None:
+        """Args: admit: asked once the caller is proved; False when all associations are in use."""
+        self._admit = admit
         self._sock = sock
         self._peer = peer
         self._house = house
         self._settings = settings
-        self._wire = Wire(sock, max_pdu=settings.max_pdu_bytes)
-        self._lock = threading.Lock()
+        self._wire = Wire(
+            sock, max_pdu=settings.max_pdu_bytes, is_ended=lambda: self._is_stopping and not self._is_busy)
         self._is_stopping = self._is_busy = False
         self._command = bytearray()
         self._receiver: Receiver | None = None
         self._message: tuple[Service | None, int, dict[str, str | int]] | None = None  # service, context id, command
         self._contexts: dict[int, Context] = {}
         self._max_length = 0
+        self._until = 0.0  # when the message in hand must have ended; 0 = there is none
+        self._taken = 0  # bytes of its data set
 
     def stop(self) -> None:
         """End after the message in hand; at once when there is none."""
-        with self._lock:
-            self._is_stopping = True
-            is_idle = not self._is_busy
-        if is_idle:
-            try:
-                self._sock.shutdown(socket.SHUT_RD)  # wakes the reader
-            except OSError:
-                return
+        self._is_stopping = True
+
+    def cut(self) -> None:
+        """End now, whatever is in hand."""
+        try:
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # below TLS, whose state is the reader's
+        except OSError:
+            return
 
     def run(self) -> None:
         """Serve the connection to its end. Never raises."""
@@ -76,7 +82,7 @@ class Association:
         except PeerGone as e:
             end = "stopped" if self._is_stopping else f"peer {e}"
             if self._is_stopping:
-                self._try_write(pdu.encode_abort(_USER, 0))
+                self._try_write(pdu.encode_abort(_PROVIDER, 0))
         except Unproven:
             end = "access ended"
             self._try_write(pdu.encode_abort(_USER, 0))
@@ -84,7 +90,7 @@ class Association:
             end = "protocol fault"
             self._try_write(pdu.encode_abort(_PROVIDER, 6))  # invalid PDU parameter value
         except Exception as e:  # noqa: BLE001 - one association must not end the others
-            _log.error("association_incident", error=type(e).__name__, exc_info=True)
+            _log.error("association_incident", error=type(e).__name__, place=place_of(e))
             self._try_write(pdu.encode_abort(_PROVIDER, 0))
         finally:
             if self._receiver is not None:
@@ -109,6 +115,10 @@ class Association:
             self._try_write(pdu.encode_reject(1, 1, 3))  # permanent, user, calling AE title not recognised
             self._linger()
             return None
+        if not self._admit():
+            self._try_write(pdu.encode_reject(2, 3, 2))  # transient, provider (presentation), local limit exceeded
+            self._linger()
+            return None
         results, self._contexts = negotiate(request)
         self._max_length = request.max_length
         self._write(pdu.encode_accept(request, results, self._settings.max_pdu_bytes))
@@ -123,7 +133,7 @@ class Association:
                 for value in pdu.decode_data(body):
                     self._value(value, exchange)
                 if self._is_stopping and self._message is None:
-                    self._try_write(pdu.encode_abort(_USER, 0))
+                    self._try_write(pdu.encode_abort(_PROVIDER, 0))
                     return "stopped"
             elif kind == pdu.RELEASE_RQ:
                 self._try_write(pdu.encode_release_reply())
@@ -138,6 +148,10 @@ class Association:
         """Take one presentation data value: command sets gather, data sets pass on."""
         if value.context_id not in self._contexts:
             raise Malformed("a value for a context that was not accepted.")
+        now = time.monotonic()
+        self._until = self._until or now + self._settings.max_request_seconds
+        if now > self._until:  # each unit in time, the message never: a sender who would hold a place for ever
+            raise Malformed("a message that takes too long.")
         if value.is_command:
             if self._message is not None or len(self._command) + len(value.data) > _MAX_COMMAND:
                 raise Malformed("a command set out of turn, or too long.")
@@ -148,6 +162,9 @@ class Association:
             return
         if self._message is None or self._message[1] != value.context_id:
             raise Malformed("a data set without its command.")
+        self._taken += len(value.data)
+        if self._taken > 2 * self._settings.max_instance_bytes:  # what is refused is read and dropped, up to here
+            raise Malformed("a data set without end.")
         if self._receiver is not None and value.data:
             self._receiver.feed(value.data)
         if value.is_last:
@@ -156,11 +173,11 @@ class Association:
     def _begin(self, command: dict[str, str | int], context_id: int, exchange: Exchange) -> None:
         field = int(command.get("CommandField", -1))
         if field == CommandField.C_CANCEL_RQ:
+            self._until = 0.0
             return  # nothing here takes long enough to be cancelled
         if field & 0x8000:
             raise Malformed("a response came where a request is wanted.")
-        with self._lock:
-            self._is_busy = True
+        self._is_busy = True
         service = HANDLERS.get(field)
         self._message = (service, context_id, command)
         self._receiver = service.receive(exchange, command, self._contexts[context_id]) if service else None
@@ -184,8 +201,8 @@ class Association:
         if comment:
             answer["ErrorComment"] = comment
         self._write(pdu.encode_data(context_id, encode_command(answer), is_command=True, max_length=self._max_length))
-        with self._lock:
-            self._is_busy = False
+        self._is_busy = False
+        self._until, self._taken = 0.0, 0
 
     def _write(self, data: bytes) -> None:
         self._wire.write(data, within=_ANSWER_SECONDS)

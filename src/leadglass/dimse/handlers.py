@@ -4,7 +4,7 @@ A receiver takes the data set of one message, piece by piece, and says at the en
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from leadglass.access import ARCHIVE, House, OutcomeKind
@@ -27,7 +27,6 @@ class Exchange:
     subject: Subject
     stored: int = 0
     failed: int = 0
-    grants: dict[Action, Grant] = field(default_factory=dict)
 
 
 class Receiver(Protocol):
@@ -73,15 +72,16 @@ class StoreReceiver:
     """C-STORE: the bytes of the data set go through digest and cipher as they come. Ref: PS3.7 9.1.1, PS3.4 B."""
 
     def __init__(self, exchange: Exchange, command: dict[str, str | int], context: Context) -> None:
+        sop_class = str(command.get("AffectedSOPClassUID", ""))
+        instance = str(command.get("AffectedSOPInstanceUID", ""))
         self._exchange = exchange
         self._intake: Any = None
         self._error: Exception | None = None
+        self._is_other = sop_class != context[0] or context[0] == VERIFICATION
         self._grant: Grant | None = None
-        sop_class = str(command.get("AffectedSOPClassUID", ""))
-        instance = str(command.get("AffectedSOPInstanceUID", ""))
+        if self._is_other:  # C-ECHO's context is no way in for a data set
+            return
         try:
-            if sop_class != context[0]:
-                raise Malformed("the data set is not the instance that the command announced.")
             if not is_valid_uid(instance):
                 raise Malformed("the command holds an instance UID that is none.")
             house = exchange.house
@@ -95,21 +95,29 @@ class StoreReceiver:
 
     def feed(self, data: memoryview) -> None:
         """Take the next bytes; after a fault the rest is read and dropped, so that the association goes on."""
-        if self._intake is None:
+        if self._intake is None or self._grant is None:
             return
         try:
+            self._exchange.house.door.check(self._grant)  # a device revoked meanwhile sends no further byte
             self._intake.feed(data)
+        except Unproven:
+            self.drop()
+            raise
         except Exception as e:  # noqa: BLE001 - told to the sender by `finish`
             self._error = e
             self.drop()
 
     def finish(self) -> tuple[int, str]:
         """Make it durable, index and record it; only then success."""
+        if self._is_other:
+            self._exchange.failed += 1
+            return NO_SUCH_SOP_CLASS, "no such SOP class in this context"
         if self._intake is None or self._grant is None:
             self._exchange.failed += 1
             return status_of(self._error or Malformed("nothing was received."))
         house = self._exchange.house
         try:
+            house.door.check(self._grant)  # before the object is made durable: `drop` still finds it
             staged = self._intake.finish()
             self._intake = None
             (outcome,) = house.operations.commit(self._grant, [staged])

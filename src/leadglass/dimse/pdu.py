@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID
 from leadglass.errors import Malformed
 
 __all__ = [
@@ -31,7 +32,7 @@ _PDV: Final = struct.Struct(">IBB")
 _MAX_CONTEXTS: Final = 128
 _MAX_SYNTAXES: Final = 64
 _APPLICATION: Final = b"1.2.840.10008.3.1.1.1"
-_IMPLEMENTATION_UID: Final = b"2.25.197733812840152362907551044385210944833"
+_IMPLEMENTATION_UID: Final = IMPLEMENTATION_CLASS_UID.encode("ascii")
 _IMPLEMENTATION_NAME: Final = b"LEADGLASS"
 
 
@@ -172,6 +173,8 @@ def encode_data(context_id: int, message: bytes, *, is_command: bool, max_length
 
 def decode_data(body: memoryview) -> Iterator[Pdv]:
     """Give the values of a P-DATA-TF body; their data are views into it. Ref: PS3.8 9.3.5. Raises: Malformed."""
+    if not len(body):  # a peer could stay for ever by sending nothing
+        raise Malformed("a data unit without a value.")
     at = 0
     while at < len(body):
         if at + 6 > len(body):

@@ -6,12 +6,12 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from typing import Final
 
 import structlog
 
 from leadglass.access import House
-from leadglass.dimse import pdu
 from leadglass.dimse.association import ARTIM_SECONDS, Association
 from leadglass.settings import Settings
 from leadglass.terms import Peer, Plane
@@ -19,8 +19,9 @@ from leadglass.terms import Peer, Plane
 __all__ = ["DimseServer"]
 
 _log = structlog.get_logger()
-_STOP_SECONDS: Final = 10.0
-_REJECTING: Final = 32  # threads that only say "too many": more are dropped without a word
+_STOP_SECONDS: Final = 8.0  # for messages in hand; then the connections are cut
+_CUT_SECONDS: Final = 2.0
+_OPENING: Final = 4  # connections, as a multiple of the associations: those who have not said who they are included
 
 
 class DimseServer:
@@ -36,7 +37,8 @@ class DimseServer:
         self._wake, self._waker = socket.socketpair()
         self._lock = threading.Lock()
         self._running: dict[threading.Thread, Association | None] = {}
-        self._rejecting = 0
+        self._admitted: set[threading.Thread] = set()
+        self._opening: Counter[str] = Counter()  # connections not yet admitted, by address
         self._is_stopping = False
 
     def serve_forever(self) -> None:
@@ -53,6 +55,8 @@ class DimseServer:
                 if sock is not self._wake:
                     self._accept(sock)
         self._drain()
+        self._wake.close()
+        self._waker.close()
 
     def _accept(self, listening: socket.socket) -> None:
         try:
@@ -64,17 +68,32 @@ class DimseServer:
             return
         plane = self._planes[listening]
         with self._lock:
-            is_full = len(self._running) - self._rejecting >= self._settings.max_associations
-            if is_full and self._rejecting >= _REJECTING:
+            most, host = self._settings.max_associations, str(address[0])
+            # Strangers who connect and say nothing take no device's place, and one address not all the doors.
+            if len(self._running) >= _OPENING * most or self._opening[host] >= max(8, most):
                 sock.close()
                 return
-            thread = threading.Thread(
-                target=self._run, args=(sock, str(address[0]), plane, is_full), name="association", daemon=True)
+            thread = threading.Thread(target=self._run, args=(sock, host, plane), name="association", daemon=True)
             self._running[thread] = None
-            self._rejecting += is_full
+            self._opening[host] += 1
         thread.start()
 
-    def _run(self, sock: socket.socket, address: str, plane: Plane, is_full: bool) -> None:
+    def _admit(self, thread: threading.Thread, address: str) -> bool:
+        """Count a proved caller in, if there is a place."""
+        with self._lock:
+            if len(self._admitted) >= self._settings.max_associations:
+                return False
+            self._admitted.add(thread)
+            self._closed(address)
+            return True
+
+    def _closed(self, address: str) -> None:
+        """Count one connection of `address` as opened; the caller holds the lock."""
+        self._opening[address] -= 1
+        if self._opening[address] <= 0:
+            del self._opening[address]
+
+    def _run(self, sock: socket.socket, address: str, plane: Plane) -> None:
         thread = threading.current_thread()
         try:
             sock.settimeout(ARTIM_SECONDS)
@@ -84,11 +103,9 @@ class DimseServer:
                 sock = self._context.wrap_socket(sock, server_side=True)
                 der = sock.getpeercert(binary_form=True)
                 certificate = hashlib.sha256(der).hexdigest() if der else None
-            if is_full:
-                self._too_many(sock)
-                return
             peer = Peer(plane=plane, address=address.removeprefix("::ffff:"), certificate_sha256=certificate)
-            association = Association(sock, peer, self._house, self._settings)
+            association = Association(
+                sock, peer, self._house, self._settings, admit=lambda: self._admit(thread, address))
             with self._lock:
                 self._running[thread] = association
                 is_late = self._is_stopping
@@ -101,15 +118,10 @@ class DimseServer:
             sock.close()
             with self._lock:
                 del self._running[thread]
-                self._rejecting -= is_full
-
-    def _too_many(self, sock: socket.socket) -> None:
-        """Answer that all associations are in use: the sender may try again. Ref: PS3.8 9.3.4."""
-        sock.settimeout(2.0)
-        sock.recv(65536)
-        sock.sendall(pdu.encode_reject(2, 3, 2))  # transient, provider (presentation), local limit exceeded
-        sock.shutdown(socket.SHUT_WR)
-        sock.recv(65536)
+                if thread in self._admitted:
+                    self._admitted.remove(thread)
+                else:
+                    self._closed(address)
 
     def stop(self) -> None:
         """Stop accepting; associations end after the message in hand. Safe from any thread, more than once."""
@@ -127,4 +139,12 @@ class DimseServer:
                 association.stop()
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in running:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        late = [t for t in running if t.is_alive()]
+        for thread in late:
+            association = self._running.get(thread)
+            if association is not None:
+                association.cut()
+        deadline = time.monotonic() + _CUT_SECONDS
+        for thread in late:
             thread.join(max(0.0, deadline - time.monotonic()))

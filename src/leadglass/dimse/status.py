@@ -1,5 +1,7 @@
 """The only translator from the house's errors to DIMSE statuses. Ref: PS3.7 C, PS3.4 B.2.3."""
 
+import traceback
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -8,7 +10,7 @@ from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed,
 
 __all__ = [
     "CANNOT_UNDERSTAND", "DUPLICATE", "NOT_AUTHORIZED", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PROCESSING_FAILURE",
-    "SUCCESS", "UNRECOGNIZED_OPERATION", "status_of",
+    "SUCCESS", "UNRECOGNIZED_OPERATION", "place_of", "status_of",
 ]
 
 _log = structlog.get_logger()
@@ -23,6 +25,7 @@ OUT_OF_RESOURCES: Final = 0xA700
 NOT_THIS_INSTANCE: Final = 0xA900
 CANNOT_UNDERSTAND: Final = 0xC000
 _COMMENT: Final = 64
+_FRAMES: Final = 4
 
 
 def status_of(error: Exception) -> tuple[int, str]:
@@ -41,8 +44,18 @@ def status_of(error: Exception) -> tuple[int, str]:
             _log.error("dimse_damage", error=type(error).__name__)
             return PROCESSING_FAILURE, "something kept here does not verify"
         case _:
-            _log.error("dimse_incident", error=type(error).__name__, exc_info=not isinstance(error, OSError))
+            _log.error("dimse_incident", error=type(error).__name__, place=place_of(error))
             return PROCESSING_FAILURE, "processing failure"
+
+
+def place_of(error: BaseException) -> list[str]:
+    """Return where an error was raised: the only thing of a foreign error that may stand in a log.
+
+    Its message and its traceback's values may hold what a statement was run with: a patient's name.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames[:-1] if "leadglass" in f.filename][-_FRAMES:]
+    return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in (*ours, *frames[-1:])]
 
 
 def _short(error: LeadglassError) -> str:

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Callable
 
 from leadglass.dimse.pdu import ABORT, DATA, HEADER, MAX_ASSOCIATE
 from leadglass.errors import Malformed
@@ -9,6 +10,7 @@ from leadglass.errors import Malformed
 __all__ = ["PeerGone", "Wire"]
 
 _READ_AHEAD = 1 << 16
+_TICK_SECONDS = 0.5  # how soon a waiting reader hears of a stop
 
 
 class PeerGone(Exception):
@@ -18,10 +20,11 @@ class PeerGone(Exception):
 class Wire:
     """One connection. `read` gives views that are good until the next `read`."""
 
-    def __init__(self, sock: socket.socket, *, max_pdu: int) -> None:
+    def __init__(self, sock: socket.socket, *, max_pdu: int, is_ended: Callable[[], bool]) -> None:
         self._sock = sock
         self._limit = max_pdu
-        self._buffer = bytearray(max(max_pdu, 4096) + HEADER.size + _READ_AHEAD)
+        self._is_ended = is_ended
+        self._buffer = bytearray(max(max_pdu, MAX_ASSOCIATE) + HEADER.size + _READ_AHEAD)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
 
@@ -56,10 +59,14 @@ class Wire:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise PeerGone("stalled")
+            if self._is_ended():  # asked, not woken by shutdown(), which would take TLS off the socket
+                raise PeerGone("stopped")
             try:
-                self._sock.settimeout(left)
+                self._sock.settimeout(min(left, _TICK_SECONDS))
                 count = self._sock.recv_into(self._view[self._end :])
-            except OSError as e:  # TimeoutError and ssl.SSLError too
+            except TimeoutError:
+                continue
+            except OSError as e:  # ssl.SSLError too
                 raise PeerGone(type(e).__name__) from e
             if count == 0:
                 raise PeerGone("closed")

@@ -3,8 +3,9 @@
 import importlib
 import pkgutil
 
-import leadglass
 import pytest
+
+import leadglass
 
 MODULES = sorted(
     m.name for m in pkgutil.walk_packages(leadglass.__path__, "leadglass.")

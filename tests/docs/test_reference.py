@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+
 from leadglass.cli.app import app
 from leadglass.settings import Settings
 from leadglass.terms import Action, Role

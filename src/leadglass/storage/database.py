@@ -37,7 +37,7 @@ class Database:
         self._lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.engine = sa.create_engine(
             "sqlite://", module=sqlcipher, creator=self._connect, poolclass=sa.pool.QueuePool, pool_size=8,
-            max_overflow=56,
+            max_overflow=56, hide_parameters=True,  # an error message never holds a row
         )
         try:
             with self.engine.connect() as connection:

@@ -55,7 +55,7 @@ class Problem:
         text = (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f'<title>{title} - Leadglass</title><link rel="stylesheet" href="/static/app.css"></head>'
+            f'<title>{title} - Leadglass</title><link rel="stylesheet" href="/static/leadglass.css"></head>'
             f'<body><main class="problem"><h1>{title}</h1><p>{detail}</p><p><a href="/">Back to the start</a></p>'
             "</main></body></html>"
         )

@@ -32,6 +32,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     """A running server with a CT of five slices and one other study, a browser, and a signed-in administrator."""
     live = LiveServer(tmp_path_factory.mktemp("browser"))
     live.start()
+    try:
+        with chromium(live) as browser:
+            yield _prepared(live, browser)
+    finally:
+        code = live.stop()
+    assert code == 0
+
+
+def _prepared(live: LiveServer, browser: Browser) -> SimpleNamespace:
     study, series = generate_uid(prefix=None), generate_uid(prefix=None)
     slices = []
     for number in range(1, SLICES + 1):
@@ -43,14 +52,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     body, headers = multipart([part10(d) for d in [*slices, other]])
     script = live.script("loader")
     assert script.post(f"{live.url}/dicomweb/studies", data=body, headers=headers).status_code == 200
-    with chromium(live) as browser:
-        admin = Person(browser, live)
-        number = admin.enrol_with_passkey(fresh_link(live))
-        look(admin.page, "enrol-done")
-        live.run("people", "confirm", "admin", number)
-        admin.sign_in_with_passkey()
-        yield SimpleNamespace(live=live, browser=browser, admin=admin, study=study, slices=slices)
-    assert live.stop() == 0
+    admin = Person(browser, live)
+    number = admin.enrol_with_passkey(fresh_link(live))
+    look(admin.page, "enrol-done")
+    live.run("people", "confirm", "admin", number)
+    admin.sign_in_with_passkey()
+    return SimpleNamespace(live=live, browser=browser, admin=admin, study=study, slices=slices)
 
 
 def _invite(admin: Person, name: str, role: str) -> str:
@@ -146,13 +153,13 @@ def test_from_the_invitation_to_the_image_to_the_ledger(world: SimpleNamespace) 
     rita.sign_in_with_passkey()
     page = rita.page
     assert page.url.endswith("/studies")
-    expect(page.get_by_role("link", name="Journey, Anna Maria")).to_be_visible()
+    expect(page.get_by_role("link", name="Journey, Anna Maria", exact=True)).to_be_visible()
     look(page, "studies")
     # Search as one types; nothing of a patient comes into the address.
     page.keyboard.press("/")
     page.keyboard.type("journey ct")
     expect(page.get_by_text("Other, Someone")).to_have_count(0)
-    expect(page.get_by_role("link", name="Journey, Anna Maria")).to_be_visible()
+    expect(page.get_by_role("link", name="Journey, Anna Maria", exact=True)).to_be_visible()
     assert page.url.endswith("/studies")
     page.keyboard.press("Escape")
     page.keyboard.press("j")

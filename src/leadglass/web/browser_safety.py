@@ -70,15 +70,13 @@ def safety_headers(path: str, nonce: str) -> list[tuple[str, str]]:
 def is_own_origin(headers: Mapping[str, str], *, scheme: str) -> bool:
     """Return whether a browser says that the request comes from our own pages.
 
-    `Sec-Fetch-Site: same-origin` or `none`, or an Origin equal to our own. A request with neither is not taken for
-    ours: every browser of today sends at least one of them with an unsafe method.
+    `Sec-Fetch-Site: same-origin` says so by itself: no page can forge it, and with our Referrer-Policy the Origin of a
+    form is `null`. A browser without it must send an Origin equal to our own; a request with neither is not taken for
+    ours.
     """
     site = headers.get("sec-fetch-site")
-    if site is not None and site not in {"same-origin", "none"}:
-        return False
-    origin = headers.get("origin")
-    if origin is None:
-        return site is not None
+    if site is not None:
+        return site == "same-origin"
+    parts = urlsplit(headers.get("origin", ""))
     own = f"{scheme}://{headers.get('host', '')}"
-    parts = urlsplit(origin)
     return f"{parts.scheme}://{parts.netloc}".lower() == own.lower()

@@ -8,7 +8,7 @@ document.addEventListener("keydown", (event) => {
     const field = document.getElementById("q");
     if (field) { event.preventDefault(); field.focus(); field.select(); }
   }
-  if (event.key === "Escape" && isTyping) document.activeElement.blur();
+  if (event.key === "Escape" && isTyping) { event.preventDefault(); document.activeElement.blur(); } // what was typed stays
   if ((event.key === "j" || event.key === "k") && !isTyping) {
     const all = rows();
     if (!all.length) return;

@@ -9,8 +9,9 @@ Steps, in this order, and nothing is kept of a package that fails one:
 2. The SHA-512 of the tarball must equal the lock's integrity.
 3. Only plain files below package/dist are unpacked: no link, no absolute path, no "..", and within bounds.
 4. Source maps, and what the lock's `leave_out` names, are left out.
-5. A .gz is written beside each file that shrinks, with a fixed time, so that two runs give the same bytes.
-6. The new tree takes the old one's place, and a stamp with the lock's digest is written last.
+5. Where the lock says `rewrite`, that text is replaced, as often as counted there, or the step fails.
+6. A .gz is written beside each file that shrinks, with a fixed time, so that two runs give the same bytes.
+7. The new tree takes the old one's place, and a stamp with the lock's digest is written last.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "viewer" / "viewer.lock.json"
@@ -71,6 +73,7 @@ def fetch(lock: Path, dist: Path, source: Path | None) -> bool:
                 tarball = _tarball(package, source, Path(work))
                 verify(tarball, package["integrity"])
                 count = unpack(tarball, new, package["directory"], package.get("leave_out", []))
+            rewrite(new / package["directory"], package.get("rewrite", []))
             print(f"{package['name']} {package['version']}: verified, {count} files")
         compress(new)
         (new / STAMP).write_text(digest + "\n", "ascii")
@@ -154,8 +157,21 @@ def unpack(tarball: Path, to: Path, directory: str, leave_out: list[str]) -> int
     return count
 
 
+def rewrite(tree: Path, changes: list[dict[str, Any]]) -> None:
+    """Make the lock's changes of text: step 5. Raises: NotFetchedError, when one is not found as often as counted."""
+    for change in changes:
+        count = 0
+        for path in sorted(tree.glob(change["file"])):
+            text = path.read_text("utf-8")
+            if change["find"] in text:
+                count += text.count(change["find"])
+                path.write_text(text.replace(change["find"], change["put"]), "utf-8")
+        if count != change["count"]:
+            raise NotFetchedError(f"{change['find']!r}: found {count} times, not {change['count']}; see the lock's `rewrite`.")
+
+
 def compress(tree: Path) -> None:
-    """Write a .gz beside each compressible file over 1 kB that gets smaller by it: step 5."""
+    """Write a .gz beside each compressible file over 1 kB that gets smaller by it: step 6."""
     for path in sorted(p for p in tree.rglob("*") if p.is_file() and p.suffix in COMPRESSIBLE):
         data = path.read_bytes()
         if len(data) <= GZIP_FROM_BYTES:

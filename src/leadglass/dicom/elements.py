@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from leadglass.dicom.dictionary import vr_of
 from leadglass.errors import Malformed
 
-__all__ = ["DELIMITERS", "Element", "Limits", "PIXEL_DATA", "UNDEFINED", "needs_more", "walk"]
+__all__ = ["DELIMITERS", "Element", "Limits", "PIXEL_DATA", "UNDEFINED", "holds_fragments", "needs_more", "walk"]
 
 UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
@@ -26,6 +26,11 @@ _SHORT: Final = frozenset({
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
     b"ST", b"TM", b"UI", b"UL", b"US",
 })
+_SEQUENCE_VRS: Final = frozenset({"", "SQ", "UN"})
+_IN_SEQUENCE: Final = 0
+_IN_ITEM: Final = 1
+_IN_FRAGMENTS: Final = 2
+_Open = tuple[int, int, bool, int]  # end offset or -1, what it is, explicit before it, bound before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,105 +66,136 @@ def walk(
 ) -> Iterator[Element]:
     """Give the elements from `offset` on, in order; with `nested`, those inside sequences and items too.
 
-    Stops before pixel data of depth 0 where `stop_at_pixels` (the element is given, its value is not read).
-    Raises: Malformed (a limit, a length beyond the end of a complete buffer); `needs_more` when an incomplete buffer
-    ends inside an element. Not done here: values, see dicom/values.py.
+    Stops before pixel data of depth 0 where `stop_at_pixels` (the element is given, its value is not read). Fragments
+    of encapsulated values are given as items and never entered. Without `nested`, what has a length is not entered.
+    Tolerated, as real devices do it: a delimiter where a length has said the same; a sequence's delimiter that closes
+    its open item too; stray delimiters outside sequences.
+    Raises: Malformed (a limit; a length beyond what encloses it; nesting that contradicts itself); `needs_more` when
+    an incomplete buffer ends before the data set does. Not done here: values, see dicom/values.py.
     """
     stop = len(buffer) if end is None else end
-    short = struct.Struct("<HHHH" if little else ">HHHH")
-    implicit = struct.Struct("<HHI" if little else ">HHI")
-    long = struct.Struct("<I" if little else ">I")
-    unpack_short, unpack_implicit, unpack_long = short.unpack_from, implicit.unpack_from, long.unpack_from
+    order = "<" if little else ">"
+    unpack_short = struct.Struct(order + "HHHH").unpack_from
+    unpack_implicit = struct.Struct(order + "HHI").unpack_from
+    unpack_long = struct.Struct(order + "I").unpack_from
     long_vrs, short_vrs = _LONG, _SHORT
-    ends: list[tuple[int, bool]] = []  # open sequences and items: (end offset or -1, explicit before it)
+    opened: list[_Open] = []  # sequences, items and fragments, outermost first
+    bound = stop  # where the innermost of them that has a length ends
     count = 0
     max_elements, max_depth = limits.max_elements, limits.max_depth
     is_explicit = explicit
     while True:
-        while ends and ends[-1][0] == offset:
-            is_explicit = ends.pop()[1]
-        if offset >= stop:
-            if any(e[0] > offset for e in ends) or (ends and not is_complete):
-                raise _NeedsMore if not is_complete else Malformed("a sequence ends beyond the data set.")
-            return
-        if offset + 8 > stop:
-            if not is_complete:
+        while opened and opened[-1][0] == offset:
+            _, _, is_explicit, bound = opened.pop()
+        if offset >= bound:
+            if not is_complete and bound == stop:
                 raise _NeedsMore
-            raise Malformed("the data set ends inside a data element.")
+            if opened:
+                raise Malformed("a sequence or an item is not closed.")
+            return
+        if offset + 8 > bound:
+            raise _lack("the data set ends inside a data element.", may_come=not is_complete and bound == stop)
         count += 1
         if count > max_elements:
             raise Malformed(f"more than {max_elements} data elements.")
         group, element, length = unpack_implicit(buffer, offset)
         tag = group << 16 | element
-        vr = ""
         value = offset + 8
-        if group != 0xFFFE and is_explicit:
+        depth = len(opened)
+        if group == 0xFFFE and tag in DELIMITERS:
+            yield Element(tag, "", offset, value, length if tag == _ITEM else 0, depth)
+            if tag != _ITEM:
+                _check_delimiter(tag, opened)
+                for _ in range(_closes(tag, opened)):
+                    _, _, is_explicit, bound = opened.pop()
+                offset = value
+                continue
+            kind = opened[-1][1] if opened else _IN_ITEM
+            if kind == _IN_ITEM:
+                raise Malformed("an item stands outside a sequence.")
+            if length == UNDEFINED:
+                if kind == _IN_FRAGMENTS:
+                    raise Malformed("a fragment has no length.")
+                _check_depth(depth, max_depth)
+                opened.append((-1, _IN_ITEM, is_explicit, bound))
+                offset = value
+                continue
+            if value + length > bound:
+                raise _lack("an item is longer than its sequence.", may_come=not is_complete and bound == stop)
+            _check_depth(depth, max_depth)
+            if kind == _IN_FRAGMENTS or not nested:
+                offset = value + length
+                continue
+            opened.append((value + length, _IN_ITEM, is_explicit, bound))
+            bound = value + length
+            offset = value
+            continue
+        if depth and opened[-1][1] != _IN_ITEM:
+            raise Malformed("a sequence holds something else than items.")
+        vr = ""
+        if is_explicit:
             code = bytes(buffer[offset + 4 : offset + 6])
             if code in short_vrs:
                 length = unpack_short(buffer, offset)[3]
                 vr = code.decode()
-            elif code in long_vrs:
-                if offset + 12 > stop:
-                    if not is_complete:
-                        raise _NeedsMore
-                    raise Malformed("the data set ends inside a data element.")
+            elif code in long_vrs or (65 <= code[0] <= 90 and 65 <= code[1] <= 90):
+                if offset + 12 > bound:
+                    raise _lack("the data set ends inside a data element.", may_come=not is_complete and bound == stop)
                 length = unpack_long(buffer, offset + 8)[0]
                 value = offset + 12
-                vr = code.decode()
-            elif 65 <= code[0] <= 90 and 65 <= code[1] <= 90:  # a VR of a later edition has the long form (PS3.5 6.2)
-                if offset + 12 > stop:
-                    if not is_complete:
-                        raise _NeedsMore
-                    raise Malformed("the data set ends inside a data element.")
-                length = unpack_long(buffer, offset + 8)[0]
-                value = offset + 12
-                vr = "UN"
+                vr = code.decode() if code in long_vrs else "UN"  # a later edition's VR has the long form (PS3.5 6.2)
             # else: bytes that are no VR: real devices mix implicit elements in; taken as implicit
-        depth = len(ends)
-        if tag in DELIMITERS:
-            if tag == _ITEM:
-                yield Element(tag, "", offset, value, length, depth)
-                offset = value
-                if not nested and depth == 0:
-                    raise Malformed("an item stands outside a sequence.")
-                if depth >= max_depth:
-                    raise Malformed(f"sequences are nested deeper than {max_depth} levels.")
-                if length != UNDEFINED:
-                    if value + length > stop:
-                        if not is_complete:
-                            raise _NeedsMore
-                        raise Malformed("an item ends beyond the data set.")
-                    ends.append((value + length, is_explicit))
-                else:
-                    ends.append((-1, is_explicit))
-            else:
-                yield Element(tag, "", offset, value, 0, depth)
-                offset = value
-                if ends and ends[-1][0] == -1:
-                    is_explicit = ends.pop()[1]
-            continue
         item = Element(tag, vr, offset, value, length, depth)
-        if tag in PIXEL_DATA and depth == 0 and stop_at_pixels:
+        if stop_at_pixels and depth == 0 and tag in PIXEL_DATA:
             yield item
             return
         if length == UNDEFINED:
             yield item
-            if depth >= max_depth:
-                raise Malformed(f"sequences are nested deeper than {max_depth} levels.")
-            ends.append((-1, is_explicit))
+            _check_depth(depth, max_depth)
+            opened.append((-1, _IN_FRAGMENTS if holds_fragments(tag, vr) else _IN_SEQUENCE, is_explicit, bound))
             if vr == "UN":  # PS3.5 6.2.2: UN of undefined length is implicit VR little endian
                 is_explicit = False
             offset = value
             continue
-        if value + length > stop:
-            if not is_complete:
-                raise _NeedsMore
-            raise Malformed("a data element is longer than the data set.")
+        if value + length > bound:
+            raise _lack("a data element is longer than what holds it.", may_come=not is_complete and bound == stop)
         yield item
         if nested and length and (vr == "SQ" or (not vr and vr_of(tag) == "SQ")):
-            if depth >= max_depth:
-                raise Malformed(f"sequences are nested deeper than {max_depth} levels.")
-            ends.append((value + length, is_explicit))
+            _check_depth(depth, max_depth)
+            opened.append((value + length, _IN_SEQUENCE, is_explicit, bound))
+            bound = value + length
             offset = value
         else:
             offset = value + length
+
+
+def holds_fragments(tag: int, vr: str) -> bool:
+    """Return whether a value of undefined length is fragments (PS3.5 A.4) and not items of a sequence."""
+    return tag in PIXEL_DATA or vr not in _SEQUENCE_VRS
+
+
+def _lack(message: str, *, may_come: bool) -> Exception:
+    return _NeedsMore() if may_come else Malformed(message)
+
+
+def _check_depth(depth: int, max_depth: int) -> None:
+    if depth >= max_depth:
+        raise Malformed(f"sequences are nested deeper than {max_depth} levels.")
+
+
+def _check_delimiter(tag: int, opened: list[_Open]) -> None:
+    """Refuse a delimiter that contradicts what is open. Raises: Malformed."""
+    if not opened:
+        return
+    end, kind, _, _ = opened[-1]
+    if tag == _ITEM_END and kind != _IN_ITEM:
+        raise Malformed("an item is closed that is not open.")
+    if tag == _SEQUENCE_END and kind == _IN_ITEM and (end != -1 or opened[-2][0] != -1):
+        raise Malformed("a sequence is closed inside one of its items.")
+
+
+def _closes(tag: int, opened: list[_Open]) -> int:
+    """Return how many of the open things a delimiter closes; what has a length is closed by that alone."""
+    if not opened or opened[-1][0] != -1:
+        return 0
+    return 2 if tag == _SEQUENCE_END and opened[-1][1] == _IN_ITEM else 1

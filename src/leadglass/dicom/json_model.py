@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from leadglass.dicom.dictionary import vr_of
-from leadglass.dicom.elements import PIXEL_DATA, UNDEFINED, Limits, needs_more, walk
+from leadglass.dicom.elements import PIXEL_DATA, UNDEFINED, Limits, holds_fragments, needs_more, walk
 from leadglass.dicom.values import decode_text, encodings_of
 from leadglass.errors import Malformed
 
@@ -81,6 +81,10 @@ def to_json(
                     open_sets.append({"fragments": True})
                 if depth == 0:
                     break
+                continue
+            if length == UNDEFINED and holds_fragments(tag, element.vr):
+                frame["set"][key] = {"vr": vr}
+                open_sets.append({"fragments": True})
                 continue
             if vr == "SQ" or length == UNDEFINED:
                 items: list[dict[str, Any]] = []

@@ -123,7 +123,6 @@ def parse_head(
         offset, body_is_complete = 0, ended
     values: dict[int, bytes] = {}
     pixel_offset = pixel_end = -1
-    tag = 0
     try:
         for tag, _, at, value, length, depth in walk(
             body, offset=offset, explicit=syntax.explicit, little=syntax.little, limits=limits,
@@ -138,8 +137,7 @@ def parse_head(
                 if length != UNDEFINED and not syntax.deflated:
                     pixel_end = value + length
     except needs_more:
-        if tag < 0x7FE00000 or syntax.deflated:
-            return _more(body, limits, is_complete=is_complete)
+        return _more(body, limits, is_complete=is_complete)
     return _head(values, transfer_syntax, start, (pixel_offset, pixel_end), little=syntax.little)
 
 
@@ -193,7 +191,7 @@ def _meta(buffer: "bytes | bytearray | memoryview", *, is_complete: bool, limits
 def _guess(buffer: "bytes | bytearray | memoryview", start: int) -> str:
     """Return the syntax that the first element looks like, for files that do not say. Ref: PS3.10 7.1 (required)."""
     code = bytes(buffer[start + 4 : start + 6])
-    if struct.unpack_from("<H", buffer, start)[0] == 0x0800:
+    if bytes(buffer[start : start + 2]) == b"\x00\x08":
         raise Malformed("group 2 does not name the transfer syntax of a big endian data set.")
     return EXPLICIT_LITTLE if code.isalpha() and code.isupper() else IMPLICIT_LITTLE
 

@@ -21,7 +21,7 @@ _COMMON: Final = (
     (
         "permissions-policy",
         "publickey-credentials-get=(self), publickey-credentials-create=(self), fullscreen=(self), camera=(), "
-        "microphone=(), geolocation=(), payment=(), usb=(), serial=(), bluetooth=(), display-capture=(), "
+        "microphone=(), geolocation=(), payment=(), usb=(), serial=(), display-capture=(), "
         "browsing-topics=()",
     ),
     ("cache-control", "no-store"),  # all of it may be a patient's; static files set their own

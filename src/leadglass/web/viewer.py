@@ -1,7 +1,7 @@
 """The viewer: OHIF's finished files under /viewer, its configuration, and our page around it.
 
-The files are the npm package's own, unchanged; `index.html` alone is rewritten on the way out, because it was built
-for the root of a site: its absolute addresses get our prefix and its inline scripts the page's nonce.
+The files are the npm package's own, built for the root of a site. viewer.lock.json names the one change in a script
+(where chunks are loaded from); `index.html` is rewritten on the way out: our prefix, and the page's nonce.
 """
 
 import json
@@ -28,6 +28,9 @@ _STATIC: Final = Path(__file__).parent / "static"
 _SYSTEM: Final = Path("/usr/share/leadglass/viewer")
 _FOREVER: Final = "private, max-age=31536000, immutable"
 _HOUR: Final = "private, max-age=3600"
+_LOGO: Final = (  # our name in the viewer's corner; the way back is in our own bar
+    '{ createLogoComponentFn: (React) => React.createElement("span", { style: { fontWeight: 600 } }, "Leadglass") }'
+)
 _HASHED: Final = re.compile(r"\.[0-9a-f]{16}\.|^[0-9a-f]{16}\.")
 
 
@@ -107,7 +110,7 @@ def app_config(call: "Call") -> Response:
         "bulkDataURI": {"enabled": True, "relativeResolution": "studies"},
     }
     config = {
-        "name": "leadglass", "routerBasename": "/viewer", "extensions": [], "modes": [], "customizationService": {},
+        "name": "leadglass", "routerBasename": "/viewer", "extensions": [], "modes": [], "customizationService": {"ohif.tours": {"$set": []}},
         "showStudyList": False, "maxNumberOfWebWorkers": 2, "showWarningMessageForCrossOrigin": False,
         "showCPUFallbackMessage": False, "showLoadingIndicator": True, "strictZSpacingForVolumeViewport": True,
         "groupEnabledModesFirst": True, "maxNumRequests": {"interaction": 100, "thumbnail": 5, "prefetch": 25},
@@ -116,7 +119,8 @@ def app_config(call: "Call") -> Response:
         "dataSources": [{"namespace": "@ohif/extension-default.dataSourcesModule.dicomweb", "sourceName": "leadglass",
                          "configuration": source}],
     }
-    return Response(f"window.config = {json.dumps(config)};\n", media_type="text/javascript; charset=utf-8")
+    text = f"window.config = {json.dumps(config)};\nwindow.config.whiteLabeling = {_LOGO};\n"
+    return Response(text, media_type="text/javascript; charset=utf-8")
 
 
 def view(call: "Call") -> Response:

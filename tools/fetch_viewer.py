@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Fetch the viewer: the packages pinned in viewer/viewer.lock.json, verified, unpacked to viewer/dist.
 
     python tools/fetch_viewer.py                 # by `npm pack`, with npm's own settings

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Make sample studies of people who do not exist: a CT of a chest phantom, an MR of a head, a CR.
 
     python tools/make_phantom.py DIR [--slices N] [--patients N] [--seed S] [--date YYYY-MM-DD]

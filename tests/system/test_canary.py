@@ -15,7 +15,7 @@ def _files(*roots: Path) -> list[Path]:
 
 @pytest.mark.faults
 def test_nothing_of_a_patient_is_in_clear_anywhere(tmp_path: Path) -> None:
-    before = {p for p in Path("/tmp").glob("*")}
+    before = set(Path("/tmp").glob("*"))
     live = LiveServer(tmp_path)
     live.run("devices", "add", "CT1", "--host", "127.0.0.1")
     live.start()

@@ -97,7 +97,7 @@ def test_a_slow_sender_is_cut_off(tmp_path_factory: pytest.TempPathFactory) -> N
             sock.sendall(
                 b"POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
                 b"Accept: application/dicom+json\r\n"
-                b"Content-Type: multipart/related; type=\"application/dicom\"; boundary=x\r\nAuthorization: "
+                b'Content-Type: multipart/related; type="application/dicom"; boundary=x\r\nAuthorization: '
                 + str(token).encode() + b"\r\n\r\n--x\r\n")
             sock.settimeout(10)
             started = time.monotonic()

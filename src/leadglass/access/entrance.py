@@ -71,8 +71,8 @@ class Entrance:
         self._failures: dict[tuple[str, str], tuple[float, int]] = {}
 
     # --- people -----------------------------------------------------------------------------------------------
-    def session(self, secret: str, peer: Peer, agent: str = "") -> SessionView:
-        """Return the session behind a cookie. Raises: Unproven. `agent` is for the list of sessions only."""
+    def session(self, secret: str, peer: Peer) -> SessionView:
+        """Return the session behind a cookie. Raises: Unproven."""
         epoch, now = self._page.current(), self._clock()
         key = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
         known = self._sessions.get(key)

@@ -4,6 +4,7 @@ Each child has limits on memory and CPU time, no core dumps, and sees nothing bu
 crash or a timeout is one error to one caller; the child is replaced.
 """
 
+import contextlib
 import json
 import struct
 import subprocess
@@ -116,7 +117,8 @@ class Decoder:
                 _close(child)
         s = self._settings
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell, nothing of a caller
-            [sys.executable, "-E", "-s", "-m", "leadglass.archive.decode_worker", str(s.decode_memory_bytes), str(s.decode_seconds)],
+            [sys.executable, "-E", "-s", "-m", "leadglass.archive.decode_worker", str(s.decode_memory_bytes),
+             str(s.decode_seconds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=True, cwd="/", env={},
         )
 
@@ -152,10 +154,8 @@ def _talk(child: "subprocess.Popen[bytes]", facts: dict[str, Any], body: bytes) 
 def _close(child: "subprocess.Popen[bytes]") -> None:
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            try:
+            with contextlib.suppress(OSError):
                 pipe.close()
-            except OSError:
-                pass
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -48,7 +48,7 @@ def main() -> None:
 def _answer(facts: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
     dataset = _dataset(facts, body)
     if facts["do"] == "raw":
-        from pydicom.pixels import get_decoder
+        from pydicom.pixels.decoders.base import get_decoder
 
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax.is_compressed and not syntax.is_deflated:
@@ -86,7 +86,7 @@ def _dataset(facts: dict[str, Any], body: bytes) -> Any:
 
 
 def _pixels(dataset: Any, number: int, *, raw: bool) -> Any:
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     return pixel_array(dataset, index=number - 1, raw=raw)
 
@@ -97,7 +97,7 @@ def _render(dataset: Any, facts: dict[str, Any]) -> tuple[dict[str, Any], bytes]
 
     import numpy as np
     from PIL import Image
-    from pydicom.pixels import apply_color_lut, apply_modality_lut
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
     Image.MAX_IMAGE_PIXELS = facts["max_pixels"]
     array = _pixels(dataset, facts["number"], raw=False)
@@ -137,7 +137,7 @@ def _window(dataset: Any, wanted: list[float] | None, values: Any) -> tuple[floa
     if not wanted:
         centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
         if centre is not None and width is not None and str(centre) and str(width):
-            first = [float(v[0]) if isinstance(v, (list, tuple)) or hasattr(v, "__getitem__") and not isinstance(v, str) else float(v)
+            first = [float(v[0]) if isinstance(v, (list, tuple)) or (hasattr(v, "__getitem__") and not isinstance(v, str)) else float(v)
                      for v in (centre, width)]
             wanted = first
     if wanted and wanted[1] >= 1:

@@ -59,7 +59,7 @@ def locate(
         statement = statement.where(_e.series_uid == series_uid)
     if instance_uid is not None:
         statement = statement.where(_i.sop_instance_uid == instance_uid)
-    return [InstanceRow(*row) for row in connection.execute(statement)]
+    return [InstanceRow(*tuple(row)) for row in connection.execute(statement)]
 
 
 def open_instance(archive: "Archive", row: InstanceRow) -> "BlobReader":

@@ -46,7 +46,7 @@ def scrub(archive: "Archive", *, progress: Callable[[int], None] | None = None) 
             break
         for row in rows:
             last = row.id
-            _verify(archive, InstanceRow(row[1], "", *row[2:]), report)
+            _verify(archive, InstanceRow(row[1], "", *tuple(row)[2:]), report)
             if progress is not None:
                 progress(report.objects)
     with archive.database.read() as connection:

@@ -41,7 +41,7 @@ def fold(text: str) -> str:
     return " ".join(kept.replace("^", " ").replace("=", " ").split())
 
 
-# keyword: (level, column, kind)
+# What stands behind a keyword is its level, its column and how it is matched.
 _KEYS: Final[dict[str, tuple[str, "sa.Column[Any]", str]]] = {
     "StudyInstanceUID": ("study", _s.study_uid, "uid"), "PatientID": ("study", _s.patient_id, "text"),
     "IssuerOfPatientID": ("study", _s.issuer_of_patient_id, "text"), "PatientName": ("study", _s.patient_name_key, "name"),

@@ -1,6 +1,6 @@
-"""A ledger entry: canonical bytes of a record, and the salted commitment that the Merkle tree holds.
+r"""A ledger entry: canonical bytes of a record, and the salted commitment that the Merkle tree holds.
 
-Entry (what the tree hashes) = UTF-8 of `leadglass-entry-v1\\n` + hex(SHA-256(salt || record)) + `\\n`. The record and
+Entry (what the tree hashes) = UTF-8 of `leadglass-entry-v1\n` + hex(SHA-256(salt || record)) + `\n`. The record and
 its salt can be erased under law while every proof stays valid, and nobody can guess a record from its commitment.
 Format: docs/reference/ledger-format.md.
 """

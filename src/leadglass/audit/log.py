@@ -82,4 +82,4 @@ def read_rows(
         query = query.where(ledger.c.index < before_index)
     for row in connection.execute(query):
         record = json.loads(row.record) if row.record is not None else {"erased": True}
-        yield LogRow(row.index, row.time, row.leaf_hash, record)
+        yield LogRow(int(row[0]), row.time, row.leaf_hash, record)

@@ -69,11 +69,11 @@ def verify_ledger(connection: sa.Connection, verifier: Verifier, origin: str, ch
             continue
         try:
             body = verifier.open(path.read_text("utf-8"))
-            name, size, root = body.splitlines()[:3]
+            name, signed_size, signed_root = body.splitlines()[:3]
             if name != origin:
                 report.add(f"{path.name}: signed for another log")
                 continue
-            claimed[int(size)] = (root, path.name)
+            claimed[int(signed_size)] = (signed_root, path.name)
         except (LeadglassError, ValueError, UnicodeDecodeError):
             report.add(f"{path.name}: signature does not verify")
     edge = Edge.from_bytes(b"", 0)
@@ -86,18 +86,18 @@ def verify_ledger(connection: sa.Connection, verifier: Verifier, origin: str, ch
         if not rows:
             break
         for row in rows:
-            last = row.index
-            if row.index != expected:  # step 1
+            last = int(row[0])
+            if last != expected:  # step 1
                 report.add(f"entry {expected}: missing")
-                expected = row.index
+                expected = last
             _verify_row(row, report)
             edge.append(row.leaf_hash)
             expected += 1
             _compare(edge, expected, claimed, report)
     report.size, report.root = expected, edge.root()
-    size, root = tree_head(connection)
-    if (size, root) != (report.size, report.root):  # step 4
-        report.add(f"tree head: kept for {size} entries, {report.size} found, or their hashes differ")
+    kept = tree_head(connection)
+    if kept != (report.size, report.root):  # step 4
+        report.add(f"tree head: kept for {kept[0]} entries, {report.size} found, or their hashes differ")
     for size, (_, name) in claimed.items():  # step 5: a signed size that the ledger no longer reaches
         report.add(f"{name}: signed for {size} entries, the ledger ends at {report.size}")
     return report
@@ -119,7 +119,7 @@ def _verify_row(row: "sa.Row[tuple[object, ...]]", report: Verification) -> None
         report.erased += 1
         return
     if leaf_hash(commitment_entry(row.salt, row.record)) != row.leaf_hash:  # step 2
-        report.add(f"entry {row.index}: the record is not the one that was committed")
+        report.add(f"entry {row[0]}: the record is not the one that was committed")
         return
     record = json.loads(row.record)
     same = (
@@ -128,4 +128,4 @@ def _verify_row(row: "sa.Row[tuple[object, ...]]", report: Verification) -> None
         and record["study"] == row.study_uid and record["patient"] == row.patient_id
     )
     if not same:  # step 3
-        report.add(f"entry {row.index}: its search columns do not say what the record says")
+        report.add(f"entry {row[0]}: its search columns do not say what the record says")

@@ -44,5 +44,5 @@ def trust(
         if not typer.confirm("Go on?", default=False):
             print("Nothing was changed.")
             raise typer.Exit(1)
-    for store in (untrust_ca if undo else trust_ca)(path):
-        print(f"done: {store}")
+    for done in (untrust_ca if undo else trust_ca)(path):
+        print(f"done: {done}")

@@ -7,8 +7,8 @@ from pathlib import Path
 import structlog
 
 from leadglass.access import House
-from leadglass.compose.home import Home
 from leadglass.audit import Entry, Event, Outcome
+from leadglass.compose.home import Home
 from leadglass.terms import Action
 
 __all__ = ["Chores"]

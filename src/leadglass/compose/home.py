@@ -92,7 +92,7 @@ class Home:
         source = _source(settings)
         home = cls(settings, Keyring.open(settings.home, source), source)
         if is_server:
-            database = home._database()  # noqa: SLF001 - our own
+            database = home._database()
             if not is_current(database):
                 migrate(database)
             database.close()  # nothing open may cross a fork

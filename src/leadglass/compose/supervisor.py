@@ -20,7 +20,7 @@ import structlog
 from leadglass.compose.home import Home
 from leadglass.compose.workers import run_chores, run_dimse_worker, run_web_worker
 
-__all__ = ["Supervisor", "Sockets"]
+__all__ = ["Sockets", "Supervisor"]
 
 _log = structlog.get_logger()
 _GRACE_SECONDS = 25.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from leadglass.compose.home import Certificates, Home
 from leadglass.compose.chores import Chores
+from leadglass.compose.home import Certificates, Home
 from leadglass.dimse import DimseServer
 from leadglass.network.tls import trust_certificates
 from leadglass.web import create_app

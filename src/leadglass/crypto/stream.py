@@ -16,7 +16,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from leadglass.errors import Damaged
 
 __all__ = [
-    "CHUNK", "Decryptor", "Encryptor", "HEADER_LENGTH", "STORED_CHUNK", "object_id_of", "plain_length",
+    "CHUNK",
+    "HEADER_LENGTH",
+    "STORED_CHUNK",
+    "Decryptor",
+    "Encryptor",
+    "object_id_of",
+    "plain_length",
     "stored_length",
 ]
 

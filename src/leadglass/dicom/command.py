@@ -5,7 +5,7 @@ from typing import Final
 
 from leadglass.errors import Malformed
 
-__all__ = ["CommandField", "NO_DATA_SET", "decode_command", "encode_command"]
+__all__ = ["NO_DATA_SET", "CommandField", "decode_command", "encode_command"]
 
 NO_DATA_SET: Final = 0x0101
 _MAX_COMMAND: Final = 4096

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from leadglass.dicom.dictionary import vr_of
 from leadglass.errors import Malformed
 
-__all__ = ["DELIMITERS", "Element", "Limits", "PIXEL_DATA", "UNDEFINED", "holds_fragments", "needs_more", "walk"]
+__all__ = ["DELIMITERS", "PIXEL_DATA", "UNDEFINED", "Element", "Limits", "holds_fragments", "needs_more", "walk"]
 
 UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
@@ -53,14 +53,14 @@ class Element(NamedTuple):
     depth: int
 
 
-class _NeedsMore(Exception):  # noqa: N818 - a signal, not an error
+class _NeedsMore(Exception):
     """The buffer ends inside an element."""
 
 
 needs_more = _NeedsMore
 
 
-def walk(
+def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an element would double its cost
     buffer: "bytes | bytearray | memoryview", *, offset: int = 0, end: int | None = None, explicit: bool, little: bool,
     limits: Limits, is_complete: bool = True, stop_at_pixels: bool = False, nested: bool = True,
 ) -> Iterator[Element]:

@@ -14,7 +14,7 @@ from leadglass.dicom.uids import clean_uid, is_valid_uid
 from leadglass.dicom.values import decode_text, encodings_of
 from leadglass.errors import Malformed
 
-__all__ = ["Attributes", "Head", "IMPLEMENTATION_CLASS_UID", "NEED_MORE", "file_meta", "inflate", "parse_head"]
+__all__ = ["IMPLEMENTATION_CLASS_UID", "NEED_MORE", "Attributes", "Head", "file_meta", "inflate", "parse_head"]
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.212906317012640219857834590211846734915"
 IMPLEMENTATION_VERSION_NAME: Final = "LEADGLASS_1"
@@ -112,7 +112,8 @@ def parse_head(
         else:
             start = 0
     except needs_more:
-        return _more(buffer, limits, is_complete=is_complete)
+        _more(buffer, limits, is_complete=is_complete)
+        return NEED_MORE
     syntax = TRANSFER_SYNTAXES.get(transfer_syntax)
     if syntax is None:
         raise Malformed("the transfer syntax is none of the standard.")
@@ -137,7 +138,8 @@ def parse_head(
                 if length != UNDEFINED and not syntax.deflated:
                     pixel_end = value + length
     except needs_more:
-        return _more(body, limits, is_complete=is_complete)
+        _more(body, limits, is_complete=is_complete)
+        return NEED_MORE
     return _head(values, transfer_syntax, start, (pixel_offset, pixel_end), little=syntax.little)
 
 
@@ -147,7 +149,6 @@ def _more(buffer: "bytes | bytearray | memoryview", limits: Limits, *, is_comple
         raise Malformed("the file ends before its data set does.")
     if len(buffer) >= limits.max_header_bytes:
         raise Malformed(f"the header is larger than {limits.max_header_bytes} bytes.")
-    return NEED_MORE
 
 
 def _meta(buffer: "bytes | bytearray | memoryview", *, is_complete: bool, limits: Limits) -> tuple[int, str]:

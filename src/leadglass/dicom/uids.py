@@ -4,7 +4,7 @@ import re
 import uuid
 from typing import Final
 
-__all__ = ["is_valid_uid", "new_uid", "clean_uid"]
+__all__ = ["clean_uid", "is_valid_uid", "new_uid"]
 
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 

@@ -24,10 +24,10 @@ def check_pace(connection: sa.Connection, secret: bytes, marks: dict[str, str], 
     """Raise Busy while any of the marks (kind -> value) has to wait: 1 s, 2 s, 4 s... after five failures."""
     f = t.failures.c
     for kind, value in marks.items():
-        row = connection.execute(sa.select(f.count, f.last_at).where(f.key == _key(secret, kind, value))).first()
-        if row is None or row.count < _FREE:
+        row = connection.execute(sa.select(f.count.label("failures"), f.last_at).where(f.key == _key(secret, kind, value))).first()
+        if row is None or row.failures < _FREE:
             continue
-        wait = min(_LONGEST, 2.0 ** min(row.count - _FREE, 10)) - (now - row.last_at)
+        wait = min(_LONGEST, 2.0 ** min(row.failures - _FREE, 10)) - (now - row.last_at)
         if wait > 0:
             raise Busy("too many wrong tries; please wait.", retry_after_seconds=int(wait) + 1)
 

@@ -72,7 +72,7 @@ def add(
 def _import(pem: bytes) -> Any:
     for kind in ("EC", "OKP", "RSA"):
         try:
-            key = jwk.import_key(pem, kind)  # type: ignore[arg-type]
+            key: Any = jwk.import_key(pem, kind)
         except (JoseError, ValueError, TypeError):
             continue
         if kind == "RSA" and key.raw_value.key_size < 3072:

@@ -42,7 +42,7 @@ class Used:
 
 @dataclass(frozen=True, kw_only=True)
 class RelyingParty:
-    """This server as authenticators know it: the RP ID is the host name, the origin our own pages'."""
+    """The server as authenticators know it: the RP ID is the host name, the origin our own pages'."""
 
     rp_id: str
     origin: str

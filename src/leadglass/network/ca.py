@@ -8,7 +8,6 @@ Ref: RFC 5280 4.2.1.10; CA/Browser Forum BR 6.3.2 (397 days).
 import datetime
 import ipaddress
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -201,8 +200,8 @@ def _private_pem(key: ec.EllipticCurvePrivateKey, password: bytes) -> bytes:
 def _write(path: Path, data: bytes) -> None:
     """Write a whole file or none, readable by its owner only."""
     new = path.with_name(path.name + ".new")
-    opener: Callable[[str, int], int] = lambda p, flags: os.open(p, flags, 0o600)  # noqa: E731
-    with open(new, "wb", opener=opener) as f:  # noqa: PTH123 - an opener sets the mode before the first byte
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as f:
         f.write(data)
         f.flush()
         os.fsync(f.fileno())

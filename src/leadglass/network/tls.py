@@ -7,7 +7,8 @@ registered one by one; which device a certificate belongs to is decided by its d
 import os
 import ssl
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PosixPath
+from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 
@@ -16,10 +17,10 @@ __all__ = ["dicom_context", "open_key", "trust_certificates"]
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
-class _MemoryPath(type(Path())):  # type: ignore[misc] - the concrete class of this platform
+class _MemoryPath(PosixPath):
     """A path that must not be resolved: what it links to has no name."""
 
-    def resolve(self, strict: bool = False) -> Path:  # noqa: ARG002
+    def resolve(self, strict: bool = False) -> Self:  # noqa: ARG002 - the signature is the library's
         """Return itself."""
         return self
 

@@ -61,7 +61,7 @@ class Policy:
         kind = _ENTITY[resource.kind]
         who = {"type": "Subject", "id": subject.id}
         what = {"type": kind, "id": resource.id}
-        entities = [
+        entities: list[dict[Any, Any]] = [
             {
                 "uid": who,
                 "attrs": {

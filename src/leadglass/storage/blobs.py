@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from leadglass.crypto.stream import CHUNK, HEADER_LENGTH, Decryptor, Encryptor, stored_length
 from leadglass.errors import Damaged, Full, Missing
@@ -50,7 +50,7 @@ class BlobReader(Protocol):
     def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
         """Give the range in pieces of about `piece` bytes. Raises: Damaged."""
 
-    def __enter__(self) -> "BlobReader": ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None: ...
 
 
@@ -236,7 +236,7 @@ class _Reader:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def __enter__(self) -> "_Reader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:

@@ -1,6 +1,5 @@
 """The ledger in sentences: what a record says to a person who asks who did what."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,40 +9,43 @@ from leadglass.dicom.uids import is_valid_uid
 from leadglass.web.pages import render
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leadglass.access import LogRow
     from leadglass.web.routes import Call
 
 __all__ = ["Line", "ledger", "sentence", "story"]
 
 _PAGE: Final = 100
-_SENTENCES: Final = {
-    ("decision", "archive:study:read"): "viewed this study",
-    ("decision", "archive:study:search"): "began to search",
-    ("decision", "audit:study:read"): "asked who saw this study",
-    ("decision", "audit:log:read"): "opened the ledger",
-    ("decision", "archive:instance:store"): "began to store",
-    ("decision", "console:page:use"): "used the console",
-    ("decision", "people:self:read"): "looked at the own account",
-    ("searched", "archive:study:search"): "searched",
-    ("searched", "audit:log:read"): "searched the ledger",
-    ("stored", "archive:instance:store"): "stored images",
-    ("alert", "archive:instance:store"): "sent other content under a known identifier; kept apart",
-    ("change", "people:person:add"): "invited a person",
-    ("change", "people:person:confirm"): "confirmed a person",
-    ("change", "people:person:disable"): "disabled a person",
-    ("change", "people:person:enrol"): "made a new enrolment link",
-    ("change", "devices:device:add"): "registered a device",
-    ("change", "devices:device:issue"): "issued a device certificate",
-    ("change", "devices:device:revoke"): "revoked a device",
-    ("change", "clients:client:add"): "registered a script",
-    ("change", "clients:client:token"): "made a token for a script",
-    ("change", "clients:client:revoke"): "revoked a script",
-    ("authentication", "people:self:sign-in"): "signed in",
-    ("authentication", "people:self:sign-out"): "signed out",
-    ("authentication", "people:person:enrol"): "enrolled",
-    ("authentication", "clients:client:token"): "proved to be a script",
-    ("authentication", "dicom:association:verify"): "called as an unknown device",
-    ("system", "system:server:serve"): "ran the server",
+_SENTENCES: Final = {  # action: (what was done, what was tried)
+    "archive:instance:store": ("stored images", "store images"),
+    "archive:study:read": ("viewed this study", "view this study"),
+    "archive:study:search": ("searched", "search"),
+    "audit:log:read": ("read the ledger", "read the ledger"),
+    "audit:log:verify": ("verified the ledger", "verify the ledger"),
+    "audit:study:read": ("asked who saw this study", "ask who saw this study"),
+    "clients:client:add": ("registered a script", "register a script"),
+    "clients:client:list": ("looked at the scripts", "look at the scripts"),
+    "clients:client:revoke": ("revoked a script", "revoke a script"),
+    "clients:client:token": ("got a token for a script", "get a token for a script"),
+    "console:page:use": ("used the console", "use the console"),
+    "devices:device:add": ("registered a device", "register a device"),
+    "devices:device:issue": ("issued a device certificate", "issue a device certificate"),
+    "devices:device:list": ("looked at the devices", "look at the devices"),
+    "devices:device:revoke": ("revoked a device", "revoke a device"),
+    "dicom:association:verify": ("asked whether we are there", "connect as a device"),
+    "keys:key:status": ("looked at the keys' state", "look at the keys' state"),
+    "people:person:add": ("invited a person", "invite a person"),
+    "people:person:confirm": ("confirmed a person", "confirm a person"),
+    "people:person:disable": ("disabled a person", "disable a person"),
+    "people:person:enrol": ("went on with an enrolment", "enrol"),
+    "people:person:list": ("looked at the people", "look at the people"),
+    "people:self:read": ("looked at the own account", "look at the own account"),
+    "people:self:sign-in": ("signed in", "sign in"),
+    "people:self:sign-out": ("signed out", "sign out"),
+    "system:home:check": ("ran the doctor", "run the doctor"),
+    "system:objects:scrub": ("verified the stored objects", "verify the stored objects"),
+    "system:server:serve": ("ran the server", "run the server"),
 }
 _PLANES: Final = {
     "web": "browser or DICOMweb", "dimse": "DICOM", "dimse-tls": "DICOM TLS", "local": "command line",
@@ -69,12 +71,21 @@ class Line:
 
 
 def sentence(record: dict[str, Any]) -> str:
-    """Return the verb phrase of a record."""
-    found = _SENTENCES.get((record["event"], record["action"]), record["action"].replace(":", " "))
-    what = record["details"].get("what", "")
-    if record["event"] in {"authentication", "system"} and what:
-        found = f"{found} ({what})" if what not in {"sign-in", "sign-out"} else found
-    return "was refused: " + found if record["outcome"] == "refused" else found
+    """Return what the subject of a record did, or tried and was refused."""
+    action = record["action"]
+    done, tried = _SENTENCES.get(action, (action.replace(":", " "), action.replace(":", " ")))
+    if record["event"] == "alert" and action == "archive:instance:store":
+        return "sent other content under a known identifier: refused, and kept apart"
+    if record["outcome"] == "refused":
+        return f"tried to {tried}: refused"
+    if record["outcome"] == "failed":
+        return f"tried to {tried}: it failed"
+    what = str(record["details"].get("what", ""))
+    if what == "unlock":
+        return "unlocked the session"
+    if what == "lock":
+        return "locked the session"
+    return f"{done} ({what})" if what and what not in {"sign-in", "sign-out"} else done
 
 
 def story(rows: "Sequence[LogRow]") -> list[Line]:

@@ -59,7 +59,7 @@ def session_of(request: "Request", house: "House", peer: Peer) -> Any:
     secret = request.cookies.get(COOKIE, "")
     if not secret or len(secret) > _MAX_SECRET:
         return None
-    return house.entrance.session(secret, peer, request.headers.get("user-agent", "")[:200])
+    return house.entrance.session(secret, peer)
 
 
 def check_csrf(request: "Request", csrf: str | None, form: Mapping[str, str]) -> None:

@@ -20,9 +20,10 @@ _COMMON: Final = (
     ("cross-origin-resource-policy", "same-origin"),
     (
         "permissions-policy",
-        "publickey-credentials-get=(self), publickey-credentials-create=(self), fullscreen=(self), camera=(), "
-        "microphone=(), geolocation=(), payment=(), usb=(), serial=(), display-capture=(), "
-        "browsing-topics=()",
+        (
+            "publickey-credentials-get=(self), publickey-credentials-create=(self), fullscreen=(self), camera=(), "
+            "microphone=(), geolocation=(), payment=(), usb=(), serial=(), display-capture=(), browsing-topics=()"
+        ),
     ),
     ("cache-control", "no-store"),  # all of it may be a patient's; static files set their own
 )

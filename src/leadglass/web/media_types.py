@@ -15,7 +15,7 @@ __all__ = ["MediaRange", "parse_accept", "parse_media_type"]
 
 _MAX_LENGTH: Final = 4096
 _MAX_RANGES: Final = 64
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 5.6.2
 _TYPE: Final = re.compile(rf"\s*({_TOKEN})/({_TOKEN})\s*")
 # Values such as 1.2.840.* and application/dicom are sent without quotes by real clients: they are taken.
 _PARAMETER: Final = re.compile(rf';\s*(?:({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s";,]*))\s*)?')

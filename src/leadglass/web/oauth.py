@@ -53,9 +53,9 @@ async def token(call: "Call") -> Response:
     assertion = form.get("client_assertion", "")
     if form.get("client_assertion_type") != _ASSERTION_TYPE or not assertion:
         return _error(401, "invalid_client")
-    audience = issuer(call) + _TOKEN_PATH
+    audiences = {issuer(call), issuer(call) + _TOKEN_PATH}  # RFC 7523 3: either stands for this server
     try:
-        secret, seconds = await run_in_threadpool(call.house.entrance.client_token, assertion, call.peer, audience)
+        secret, seconds = await run_in_threadpool(call.house.entrance.client_token, assertion, call.peer, audiences)
     except (Unproven, Refused, Malformed):
         return _error(401, "invalid_client")
     return JSONResponse(

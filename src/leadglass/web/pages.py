@@ -115,7 +115,7 @@ def clock(text: str) -> str:
 
 def person_name(text: str) -> str:
     """Return a DICOM person name as people write it: Family, Given Middle."""
-    first = text.split("=")[0]
+    first = text.split("=", maxsplit=1)[0]
     parts = [p.strip() for p in first.split("^")]
     given = " ".join(p for p in parts[1:3] if p)
     return ", ".join(p for p in (parts[0], given) if p) or text.replace("^", " ").replace("=", " ").strip()

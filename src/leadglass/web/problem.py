@@ -66,7 +66,7 @@ def translate(error: Exception, *, method: str = "GET") -> Problem:
     """Return the answer for `error`. A refused read looks like an absence; a refused change says that it is refused."""
     if isinstance(error, HTTPException):
         return Problem(
-            status=error.status_code, detail=error.detail if error.detail else "", headers=dict(error.headers or {})
+            status=error.status_code, detail=error.detail or "", headers=dict(error.headers or {})
         )
     if isinstance(error, _Reaction):
         return _reaction(error, method)

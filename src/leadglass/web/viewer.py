@@ -29,7 +29,7 @@ _SYSTEM: Final = Path("/usr/share/leadglass/viewer")
 _FOREVER: Final = "private, max-age=31536000, immutable"
 _HOUR: Final = "private, max-age=3600"
 _LOGO: Final = (  # our name in the viewer's corner; the way back is in our own bar
-    '{ createLogoComponentFn: (React) => React.createElement("span", { style: { fontWeight: 600 } }, "Leadglass") }'
+    '{ createLogoComponentFn: (React) => React.createElement("span", { style: { fontWeight: 600, color: "#d6e27a" } }, "Leadglass") }'
 )
 _HASHED: Final = re.compile(r"\.[0-9a-f]{16}\.|^[0-9a-f]{16}\.")
 
@@ -63,10 +63,8 @@ def _send(call: "Call", path: Path, cache_control: str) -> Response:
 def static_file(call: "Call") -> Response:
     """Send a file of the console's own look, or htmx. Nothing of a patient is in any of them."""
     name = call.params["name"]
-    if name == "htmx.min.js":
-        path = resolve(_dist(call.settings.viewer_dir) / "htmx", name)
-    else:
-        path = resolve(_STATIC, name)
+    root = _dist(call.settings.viewer_dir) / "htmx" if name == "htmx.min.js" else _STATIC
+    path = resolve(root, name)
     if path is None:
         raise Missing("no such file.")
     return _send(call, path, "private, no-cache" if name != "htmx.min.js" else _HOUR)
@@ -93,13 +91,13 @@ def viewer_file(call: "Call") -> Response:
 def _rewritten(text: str) -> str:
     """Return the page for our prefix, without the service worker (nothing of it may work offline) and the icons."""
     text = re.sub(r'<link rel="(?:apple-[^"]*|icon[^"]*|manifest|yandex[^"]*)"[^>]*>', "", text)
-    text = re.sub(r'<script[^>]*init-service-worker\.js[^>]*></script>', "", text)
+    text = re.sub(r"<script[^>]*init-service-worker\.js[^>]*></script>", "", text)
     text = text.replace('PUBLIC_URL="/"', f'PUBLIC_URL="{_PREFIX}"')
     text = re.sub(r'(href|src|content)="/(?!/)', rf'\1="{_PREFIX}', text)
     return text.replace("<title>OHIF Viewer</title>", "<title>Viewer - Leadglass</title>")
 
 
-def app_config(call: "Call") -> Response:
+def app_config(_: "Call") -> Response:
     """Give the viewer's configuration: our DICOMweb and nothing else; the session is a cookie that no script sees."""
     source = {
         "friendlyName": "Leadglass", "name": "leadglass", "wadoUriRoot": "/dicomweb", "qidoRoot": "/dicomweb",

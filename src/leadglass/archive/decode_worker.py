@@ -137,9 +137,7 @@ def _window(dataset: Any, wanted: list[float] | None, values: Any) -> tuple[floa
     if not wanted:
         centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
         if centre is not None and width is not None and str(centre) and str(width):
-            first = [float(v[0]) if isinstance(v, (list, tuple)) or (hasattr(v, "__getitem__") and not isinstance(v, str)) else float(v)
-                     for v in (centre, width)]
-            wanted = first
+            wanted = [float(v[0]) if hasattr(v, "__getitem__") and not isinstance(v, str) else float(v) for v in (centre, width)]
     if wanted and wanted[1] >= 1:
         return wanted[0] - 0.5 - (wanted[1] - 1) / 2, wanted[0] - 0.5 + (wanted[1] - 1) / 2
     low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)

@@ -68,8 +68,10 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, self._stop)
         self._children = [
-            *[_Child(f"web-{i}", lambda fd: run_web_worker(self._home, sockets, certificates, fd)) for i in range(s.web_workers)],
-            *[_Child(f"dimse-{i}", lambda fd: run_dimse_worker(self._home, sockets, certificates, fd)) for i in range(s.dimse_workers)],
+            *[_Child(f"web-{i}", lambda fd: run_web_worker(self._home, sockets, certificates, fd))
+              for i in range(s.web_workers)],
+            *[_Child(f"dimse-{i}", lambda fd: run_dimse_worker(self._home, sockets, certificates, fd))
+              for i in range(s.dimse_workers)],
             _Child("chores", lambda fd: run_chores(self._home, fd)),
         ]
         receiving, sending = os.pipe()

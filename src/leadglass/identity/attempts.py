@@ -24,7 +24,8 @@ def check_pace(connection: sa.Connection, secret: bytes, marks: dict[str, str], 
     """Raise Busy while any of the marks (kind -> value) has to wait: 1 s, 2 s, 4 s... after five failures."""
     f = t.failures.c
     for kind, value in marks.items():
-        row = connection.execute(sa.select(f.count.label("failures"), f.last_at).where(f.key == _key(secret, kind, value))).first()
+        query = sa.select(f.count.label("failures"), f.last_at).where(f.key == _key(secret, kind, value))
+        row = connection.execute(query).first()
         if row is None or row.failures < _FREE:
             continue
         wait = min(_LONGEST, 2.0 ** min(row.failures - _FREE, 10)) - (now - row.last_at)

@@ -29,7 +29,8 @@ _SYSTEM: Final = Path("/usr/share/leadglass/viewer")
 _FOREVER: Final = "private, max-age=31536000, immutable"
 _HOUR: Final = "private, max-age=3600"
 _LOGO: Final = (  # our name in the viewer's corner; the way back is in our own bar
-    '{ createLogoComponentFn: (React) => React.createElement("span", { style: { fontWeight: 600, color: "#d6e27a" } }, "Leadglass") }'
+    '{ createLogoComponentFn: (React) => React.createElement("span", '
+    '{ style: { fontWeight: 600, color: "#d6e27a" } }, "Leadglass") }'
 )
 _HASHED: Final = re.compile(r"\.[0-9a-f]{16}\.|^[0-9a-f]{16}\.")
 
@@ -108,7 +109,8 @@ def app_config(_: "Call") -> Response:
         "bulkDataURI": {"enabled": True, "relativeResolution": "studies"},
     }
     config = {
-        "name": "leadglass", "routerBasename": "/viewer", "extensions": [], "modes": [], "customizationService": {"ohif.tours": {"$set": []}},
+        "name": "leadglass", "routerBasename": "/viewer", "extensions": [], "modes": [],
+        "customizationService": {"ohif.tours": {"$set": []}},
         "showStudyList": False, "maxNumberOfWebWorkers": 2, "showWarningMessageForCrossOrigin": False,
         "showCPUFallbackMessage": False, "showLoadingIndicator": True, "strictZSpacingForVolumeViewport": True,
         "groupEnabledModesFirst": True, "maxNumRequests": {"interaction": 100, "thumbnail": 5, "prefetch": 25},

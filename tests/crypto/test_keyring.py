@@ -1,6 +1,5 @@
 """The keyring: the root lies outside the home, and without the right one nothing opens."""
 
-import os
 import stat
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def test_a_key_that_others_can_read_or_that_lies_in_the_home_is_refused(home: Pa
     source = _source(f"file:{path}", home, tmp_path)
     Keyring.create(home, source)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    os.chmod(path, 0o640)
+    path.chmod(0o640)
     with pytest.raises(Malformed, match="chmod 600"):
         Keyring.open(home, source)
     for bad in (f"file:{home / 'key'}", "file:relative", "vault:/x"):

@@ -65,7 +65,7 @@ def add(
     """Add a person in state `invited`. Raises: Malformed, Conflict."""
     name = name.strip().lower()
     if not _NAME.fullmatch(name):
-        raise Malformed("a login name is 1 to 64 small letters, digits, dots, hyphens; it starts and ends with a letter or digit.")
+        raise Malformed("a login name is 1 to 64 small letters, digits, dots, hyphens; first and last a letter or digit.")
     if not roles or not set(roles) <= PERSON_ROLES:
         raise Malformed("role: one or more of " + ", ".join(sorted(PERSON_ROLES)) + ".")
     if Role.REFERRING in roles and not referring_name:

@@ -100,9 +100,9 @@ def test_reading_follows_the_facts_of_the_study(policy, role: Role, referring: s
 @pytest.mark.parametrize("text", [
     '@id("x") permit (principal, action == Action::"no:such:action", resource);',
     '@id("x") permit (principal, action, resource) when { principal.shoeSize > 3 };',
-    'permit (principal, action, resource);',
+    "permit (principal, action, resource);",
     '@id("radiologist-reads") permit (principal, action, resource);',
-    'this is no policy',
+    "this is no policy",
 ])
 def test_a_site_file_that_is_not_understood_stops_the_start(tmp_path: Path, text: str) -> None:
     (tmp_path / "site.cedar").write_text(text)

@@ -99,7 +99,7 @@ def test_an_object_is_whole_or_not_there(tmp_path: Path) -> None:
     left.write(b"CANARY" * 100_000)
     left.discard()
     left.discard()
-    assert [p for p in (tmp_path / "objects" / "incoming").iterdir()] == []
+    assert list((tmp_path / "objects" / "incoming").iterdir()) == []
     assert not [p for p in (tmp_path / "objects").rglob("*") if p.is_file() and b"CANARY" in p.read_bytes()]
     with pytest.raises(Missing):
         blobs.open("0" * 32, KEY, 5)

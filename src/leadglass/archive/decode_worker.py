@@ -52,7 +52,7 @@ def _answer(facts: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
 
         syntax = dataset.file_meta.TransferSyntaxUID
         if syntax.is_compressed and not syntax.is_deflated:
-            return {}, bytes(get_decoder(syntax).as_buffer(dataset, index=facts["number"] - 1, raw=True)[0])
+            return {}, _as_described(*get_decoder(syntax).as_buffer(dataset, index=facts["number"] - 1, raw=True), dataset)
         array = _pixels(dataset, facts["number"], raw=True)
         return {}, array.astype(array.dtype.newbyteorder("<")).tobytes()
     return _render(dataset, facts)
@@ -83,6 +83,20 @@ def _dataset(facts: dict[str, Any], body: bytes) -> Any:
         if keyword in dataset:
             del dataset[keyword]
     return dataset
+
+
+def _as_described(buffer: Any, found: dict[str, Any], dataset: Any) -> bytes:
+    """Return a decoded frame with its colours in the order that the header says: by pixel (0) or by plane (1).
+
+    Decoders give their own order (RLE by plane), and who reads the frame has only the header. Ref: PS3.3 C.7.6.3.1.3.
+    """
+    import numpy as np
+
+    samples, said = found["samples_per_pixel"], int(dataset.get("PlanarConfiguration") or 0)
+    if samples == 1 or found.get("planar_configuration", said) == said:
+        return bytes(buffer)
+    pixels = np.frombuffer(buffer, f"u{found['bits_allocated'] // 8}")
+    return (pixels.reshape(-1, samples) if said else pixels.reshape(samples, -1)).T.tobytes()
 
 
 def _pixels(dataset: Any, number: int, *, raw: bool) -> Any:

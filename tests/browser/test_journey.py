@@ -238,6 +238,7 @@ def test_password_and_one_time_codes_and_one_factor_never(world: SimpleNamespace
     page.get_by_label("The code that it shows now").fill(pyotp.TOTP(seed).now())
     page.get_by_role("button", name="Prove the codes").click()
     page.get_by_role("button", name="Finish").click()
+    recovery = page.locator("#codes li").all_inner_texts()
     _confirm(world.admin, "toni", digits(page))
     used = pyotp.TOTP(seed).now()
 
@@ -262,6 +263,20 @@ def test_password_and_one_time_codes_and_one_factor_never(world: SimpleNamespace
     page.get_by_role("button", name="Sign out").click()
     toni.goto("/studies")
     assert page.url.endswith("/sign-in")
+    # A recovery code stands in for a one-time code, once; without the password it opens no session.
+    sign_in("four walls and a lamp", recovery[0])
+    page.wait_for_url("**/studies")
+    page.get_by_role("button", name="Sign out").click()
+    sign_in("four walls and a lamp", recovery[0])
+    expect(page.get_by_role("alert").first).to_contain_text("Name, password or code is wrong")
+    toni.goto("/recover")
+    look(page, "recover")
+    page.get_by_label("Name").fill("toni")
+    page.get_by_label("Recovery code").fill(recovery[1])
+    page.get_by_role("button", name="Choose new factors").click()
+    page.wait_for_url("**/enrol/steps")
+    toni.goto("/studies")
+    assert page.url.endswith("/sign-in")
     toni.context.close()
 
 
@@ -280,3 +295,24 @@ def test_an_administrator_sees_no_images_and_runs_devices(world: SimpleNamespace
     world.admin.goto("/ledger")
     expect(page.get_by_text("tried to view this study: refused").first).to_be_visible()
     look(page, "ledger")
+
+
+def test_the_ca_goes_into_the_stores_at_a_terminal_alone_and_out_again(world: SimpleNamespace) -> None:
+    import subprocess
+
+    from browser_world import trust
+
+    database = f"sql:{world.live.root}/.pki/nssdb"
+
+    def known() -> str:
+        return subprocess.run(["certutil", "-L", "-d", database], capture_output=True, text=True, check=True).stdout
+
+    assert "Leadglass" in known()
+    refused = world.live.run("trust", "--undo", check=False)
+    assert refused.returncode == 1
+    assert "terminal" in refused.stderr
+    assert "Leadglass" in known()
+    assert "browser store" in trust(world.live, "--undo")
+    assert "Leadglass" not in known()
+    trust(world.live)
+    assert "Leadglass" in known()

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +20,23 @@ FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader
 SIZES = {"wide": (1400, 900), "phone": (390, 844)}
 
 
+def trust(live: LiveServer, *arguments: str) -> str:
+    """Run `leadglass trust` at a terminal, and say yes; return what it printed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "leadglass", "trust", *arguments], env=live.environment, stdin=theirs,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=live.root)
+    os.close(theirs)
+    os.write(ours, b"y\n")
+    text = process.communicate(timeout=60)[0].decode()
+    os.close(ours)
+    assert process.returncode == 0, text
+    return text
+
+
 @contextmanager
 def chromium(live: LiveServer) -> Iterator[Browser]:
     """Give a browser of a user whose home directory is the server's test root."""
-    live.run("trust", "--yes")
+    trust(live)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=FLAGS, env={"HOME": str(live.root), "PATH": os.environ["PATH"]})

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from leadglass.access.entrance import Entrance
 from leadglass.audit import Entry, Event, Outcome, append
-from leadglass.errors import Malformed, Missing
-from leadglass.identity import credentials, invitations, sessions, totp
+from leadglass.errors import Malformed, Missing, Unproven
+from leadglass.identity import attempts, credentials, invitations, people, sessions, totp
 from leadglass.identity.invitations import Ceremony
 from leadglass.identity.passkeys import Registered, RelyingParty
 from leadglass.identity.passwords import check_rules, hash_password
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Enrolled", "Enrolment", "EnrolmentView"]
 
 _MAX_PASSKEYS = 5
+_RECOVERY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +59,11 @@ class Enrolment:
 
     def __init__(
         self, database: Database, entrance: Entrance, settings: Settings, relying_party: RelyingParty,
-        clock: Callable[[], float] = time.time,
+        secret: bytes, clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._entrance, self._settings = database, entrance, settings
         self._party = relying_party
+        self._secret = secret
         self._clock = clock
 
     def open(self, secret: str, peer: Peer) -> str:
@@ -73,6 +75,37 @@ class Enrolment:
                 ceremony = invitations.find_ceremony(connection, handle, now)
                 append(connection, [self._entry(ceremony, peer, "link opened")])
         except Missing:
+            self._entrance.record_failure(peer, "person", Action.PERSON_ENROL)
+            raise
+        return handle
+
+    def recover(self, name: str, code: str, peer: Peer) -> str:
+        """Open an enrolment for someone who has lost the other factors; return the handle.
+
+        A recovery code alone signs nobody in: it leads to new factors, and the account lives again only after an
+        administrator has heard the number. Raises: Unproven (recorded), with one message whatever was wrong; Busy.
+        """
+        now = self._clock()
+        marks = {"name": name.strip().lower()[:64], "address": peer.address}
+        fault = Unproven("name or recovery code is wrong.")
+        with self._database.read() as connection:
+            attempts.check_pace(connection, self._secret, marks, now)
+        try:
+            with self._database.write() as connection:
+                try:
+                    person = people.find(connection, name)
+                except Missing:
+                    raise fault from None
+                if person.state != "active" or not credentials.use_recovery_code(connection, person.id, code):
+                    raise fault
+                secret = invitations.create(
+                    connection, person.id, invited_by="a recovery code", seconds=_RECOVERY_SECONDS, now=now)
+                handle = invitations.open_link(connection, secret, now)
+                append(connection, [self._entry(
+                    invitations.find_ceremony(connection, handle, now), peer, "recovery code used")])
+        except Unproven:
+            with self._database.write() as connection:
+                attempts.failed(connection, self._secret, marks, now)
             self._entrance.record_failure(peer, "person", Action.PERSON_ENROL)
             raise
         return handle

@@ -69,7 +69,7 @@ class SignIn:
             raise Unproven("this passkey does not open an account here.") from e
 
     def with_password(self, name: str, password: str, code: str, peer: Peer, agent: str) -> tuple[str, SessionView]:
-        """Return (cookie secret, session) for a password and a one-time code, verified together.
+        """Return (cookie secret, session) for a password and a one-time or recovery code, verified together.
 
         Raises: Unproven, with one message whichever was wrong (recorded); Busy.
         """
@@ -82,14 +82,22 @@ class SignIn:
             is_right = credentials.verify_password_of(connection, person.id if person else None, password)
         try:
             with self._database.write() as connection:
-                is_code = person is not None and credentials.use_totp(connection, person.id, code, now)
-                if person is None or not (is_right and is_code):
+                second = self._second_factor(connection, person, code, now)
+                if person is None or not (is_right and second):
                     raise Unproven(_FAULT)
                 attempts.succeeded(connection, self._secret, marks)
-                return self._enter(connection, person, ("password", "totp"), peer, agent, now)
+                return self._enter(connection, person, ("password", second), peer, agent, now)
         except (Unproven, Refused) as e:
             self._fail(peer, marks, person.name if person else "")
             raise Unproven(_FAULT) from e
+
+    def _second_factor(self, connection: sa.Connection, person: Person | None, code: str, now: float) -> str:
+        """Use up a code; return which factor it was, or "" for none. Step 3."""
+        if person is None:
+            return ""
+        if credentials.use_totp(connection, person.id, code, now):
+            return "totp"
+        return "recovery" if credentials.use_recovery_code(connection, person.id, code) else ""
 
     # --- lock and unlock ----------------------------------------------------------------------------------------
     def lock(self, view: SessionView) -> None:

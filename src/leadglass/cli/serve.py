@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from leadglass.cli.app import HomeOption, JsonOption, in_house, local_user, say, settings_of
+from leadglass.errors import Malformed
 
 __all__ = ["attach"]
 
@@ -18,7 +19,9 @@ def attach(app: typer.Typer) -> None:
 
 def init(
     home: HomeOption = None,
-    hostname: Annotated[str, typer.Option("--hostname", help="The name people type; also the passkeys' RP ID.")] = "localhost",
+    hostname: Annotated[
+        str | None, typer.Option("--hostname", help="The name people type; also the passkeys' RP ID. Else localhost.")
+    ] = None,
     administrator: Annotated[str, typer.Option("--administrator", help="Login name of the first administrator.")] = "admin",
     key_source: Annotated[
         str, typer.Option("--key-source", help="file:PATH, passphrase-file:PATH or credential:NAME; outside the home.")
@@ -32,7 +35,12 @@ def init(
     from leadglass.compose import Home, init_home
 
     settings = settings_of(home)
-    is_new = init_home(settings, hostname=hostname, key_source=key_source)
+    is_new = init_home(settings, hostname=hostname or "localhost", key_source=key_source)
+    if not is_new and hostname and hostname != settings.hostname:
+        raise Malformed(
+            f"this home's name is {settings.hostname}. With another name every passkey dies, and browsers must trust a new "
+            f'CA. If that is what you want: set hostname = "{hostname}" in {settings.home}/leadglass.toml, restart, run '
+            "leadglass trust, and invite people who have passkeys only anew (leadglass people enrol NAME).")
     opened = Home.open(settings_of(home))
     with opened.house() as house:
         me = house.entrance.local(local_user())

@@ -19,7 +19,6 @@ def attach(app: typer.Typer) -> None:
 def trust(
     home: HomeOption = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the CA out of the stores again.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask. For images and scripts that you wrote.")] = False,
 ) -> None:
     """Let this user's browsers trust this home's pages: passkeys work on no page with a certificate warning.
 
@@ -38,11 +37,10 @@ def trust(
     print(f"This will {verb}:")
     for store in stores:
         print(f"  {store}")
-    if not yes:
-        if not sys.stdin.isatty():
-            raise Malformed("no terminal to ask at: nothing was changed. Run it at a terminal, or with --yes.")
-        if not typer.confirm("Go on?", default=False):
-            print("Nothing was changed.")
-            raise typer.Exit(1)
+    if not sys.stdin.isatty():
+        raise Malformed("no terminal to ask at: nothing was changed. Run it at a terminal.")
+    if not typer.confirm("Go on?", default=False):
+        print("Nothing was changed.")
+        raise typer.Exit(1)
     for done in (untrust_ca if undo else trust_ca)(path):
         print(f"done: {done}")

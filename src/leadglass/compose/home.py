@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from leadglass.access.administration import Administration, Keys
 from leadglass.access.door import Door
 from leadglass.access.enrolment import Enrolment
@@ -38,6 +40,8 @@ from leadglass.storage.study_keys import StudyKeys
 
 if TYPE_CHECKING:
     import ssl
+
+_log = structlog.get_logger()
 
 __all__ = ["Certificates", "Home", "init_home"]
 
@@ -129,6 +133,11 @@ class Home:
         found = self.certificates()
         password, now = found.password.encode(), datetime.datetime.now(datetime.UTC)
         hostname = self.settings.hostname
+        if not ca.permits(found.web_ca_path, hostname):
+            # The name was changed: the old CA's constraints do not hold the new one, and passkeys die with the old.
+            _log.warning("hostname_changed", now=hostname, passkeys="made for the old name work no more; invite their "
+                         "owners anew: leadglass people enrol NAME", ca="is a new one; run leadglass trust again")
+            _create_web_authority(found, hostname, now)
         for name, authority in (("web", "web-ca"), ("dicom", "device-ca")):
             path = found.directory / f"{name}.crt.pem"
             end = ca.expires_at(path)
@@ -187,7 +196,7 @@ class Home:
                 settings=settings, entrance=entrance, door=door,
                 sign_in=SignIn(database, door, entrance, page, settings, party, self._keyring.derive("sign-in")),
                 operations=Operations(database, archive, door, site=settings.site),
-                enrolment=Enrolment(database, entrance, settings, party),
+                enrolment=Enrolment(database, entrance, settings, party, self._keyring.derive("sign-in")),
                 administration=Administration(database, door, archive, settings, keys, self.base_url),
                 ledger_reader=LedgerReader(
                     database, door,
@@ -233,8 +242,7 @@ def init_home(settings: Settings, *, hostname: str, key_source: str = "") -> boo
     opened = Home(settings, keyring, source)
     found = opened.certificates()
     now = datetime.datetime.now(datetime.UTC)
-    ca.create_authority(found.directory, "web-ca", found.password.encode(), only_for=hostname, now=now,
-                        common_name=f"Leadglass web CA of {hostname}"[:64])
+    _create_web_authority(found, hostname, now)
     ca.create_authority(found.directory, "device-ca", found.password.encode(), only_for=None, now=now,
                         common_name=f"Leadglass device CA of {hostname}"[:64])
     opened.renew_certificates()
@@ -243,6 +251,11 @@ def init_home(settings: Settings, *, hostname: str, key_source: str = "") -> boo
     migrate(database)
     database.close()
     return True
+
+
+def _create_web_authority(found: Certificates, hostname: str, now: datetime.datetime) -> None:
+    ca.create_authority(found.directory, "web-ca", found.password.encode(), only_for=hostname, now=now,
+                        common_name=f"Leadglass web CA of {hostname}"[:64])
 
 
 def _write_settings(home: Path, hostname: str, key_source: str) -> None:

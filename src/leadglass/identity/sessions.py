@@ -22,7 +22,7 @@ __all__ = ["Session", "create", "end", "end_all", "find", "list_of", "lock", "re
 
 _TOUCH_SECONDS: Final = 30.0
 _KNOWLEDGE: Final = frozenset({"password"})
-_POSSESSION: Final = frozenset({"totp", "passkey"})
+_POSSESSION: Final = frozenset({"totp", "passkey", "recovery"})  # look-up secrets: SP 800-63B-4 3.1.2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from leadglass.errors import Damaged, Malformed, Missing
 
 __all__ = ["Authority", "Issued", "certificate_digest", "create_authority", "expires_at", "issue_device", "issue_server",
-           "open_authority"]
+           "names_of", "open_authority", "permits"]
 
 _CA_DAYS: Final = 3650
 _LEAF_DAYS: Final = 397
@@ -158,6 +158,16 @@ def names_of(path: Path) -> set[str]:
     except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
         return set()
     return {str(n.value) for n in names}
+
+
+def permits(path: Path, hostname: str) -> bool:
+    """Return whether the CA in `path` may speak for `hostname`, as its name constraints say."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
+        return False
+    return _constraint(_names(hostname)[0]) in (constraints.permitted_subtrees or [])
 
 
 def _leaf(

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import segno
 from starlette.responses import Response
 
-from leadglass.errors import LeadglassError, Malformed, Missing, Refused
+from leadglass.errors import Busy, LeadglassError, Malformed, Missing, Refused, Unproven
 from leadglass.web.pages import redirect, render, say_json
 from leadglass.web.sign_in import json_body
 
 if TYPE_CHECKING:
     from leadglass.web.routes import Call
 
-__all__ = ["begin_passkey", "finish", "finish_passkey", "open_link", "open_page", "set_password", "set_totp", "steps"]
+__all__ = ["begin_passkey", "finish", "finish_passkey", "open_link", "open_page", "recover", "recover_page", "set_password", "set_totp", "steps"]
 
 _COOKIE: Final = "__Host-enrolment"
 _ROLES: Final = {
@@ -50,8 +50,26 @@ def open_link(call: "Call") -> Response:
         handle = call.house.enrolment.open(secret[:200], call.peer)
     except Missing as e:
         return say_json({"error": str(e)}, status=404)
-    cookie = f"{_COOKIE}={handle}; Path=/; Secure; HttpOnly; SameSite=Strict"
-    return say_json({"next": "/enrol/steps"}, cookies=(cookie,))
+    return say_json({"next": "/enrol/steps"}, cookies=(_cookie(handle),))
+
+
+def recover_page(call: "Call") -> Response:
+    """Ask for a recovery code."""
+    return render(call, "recover.html", error="", name="")
+
+
+def recover(call: "Call") -> Response:
+    """A recovery code leads to new factors; it signs nobody in."""
+    name = call.form.get("name", "")
+    try:
+        handle = call.house.enrolment.recover(name, call.form.get("code", ""), call.peer)
+    except (Unproven, Busy) as e:
+        return render(call, "recover.html", error=_sentence(e), name=name, status=401)
+    return redirect("/enrol/steps", (_cookie(handle),))
+
+
+def _cookie(handle: str) -> str:
+    return f"{_COOKIE}={handle}; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
 def steps(call: "Call", *, error: str = "", status: int = 200) -> Response:

@@ -51,6 +51,8 @@ PAGES: Final[tuple[Operation, ...]] = (
     _page("/sign-out-everywhere", sign_in.sign_out_everywhere, _A.SELF_SIGN_OUT, "POST", is_for_locked=True),
     # enrolment
     _public("/enrol", enrol.open_page, _LINK),
+    _public("/recover", enrol.recover_page, _LINK),
+    _public("/recover", enrol.recover, "a recovery code, which opens an enrolment and no session", "POST"),
     _public("/enrol/open", enrol.open_link, _LINK, "POST"),
     _public("/enrol/steps", enrol.steps, _LINK),
     _public("/enrol/password", enrol.set_password, _LINK, "POST"),

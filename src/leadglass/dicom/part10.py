@@ -131,6 +131,8 @@ def parse_head(
         ):
             if depth:
                 continue
+            if tag in values and tag in _UIDS:  # two readers must not see two studies in one file
+                raise Malformed("the data set gives one of its UIDs twice.")
             if tag in _WANTED and length != UNDEFINED and length <= 1024:
                 values[tag] = bytes(body[value : value + length])
             elif tag in {0x7FE00008, 0x7FE00009, 0x7FE00010}:

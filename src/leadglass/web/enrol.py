@@ -17,7 +17,10 @@ from leadglass.web.sign_in import json_body
 if TYPE_CHECKING:
     from leadglass.web.routes import Call
 
-__all__ = ["begin_passkey", "finish", "finish_passkey", "open_link", "open_page", "recover", "recover_page", "set_password", "set_totp", "steps"]
+__all__ = [
+    "begin_passkey", "finish", "finish_passkey", "open_link", "open_page", "recover", "recover_page", "set_password",
+    "set_totp", "steps",
+]
 
 _COOKIE: Final = "__Host-enrolment"
 _ROLES: Final = {

@@ -1,152 +1,136 @@
-"""What every page of the console is made of: one Jinja2 environment, the rail, and how values are shown.
+"""How console pages are made: one Jinja environment, one frame around every page, words for times and names."""
 
-A page is rendered whole on the server; `render` takes the Call, so that the rail holds only what the person may use.
-"""
-
-import functools
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from leadglass.errors import LeadglassError
 from leadglass.terms import Action, Resource, ResourceKind
-from leadglass.web.statics import asset
 
 if TYPE_CHECKING:
+    from leadglass.terms import Subject
     from leadglass.web.routes import Call
 
-__all__ = ["environment", "may", "render", "see_other", "words_of"]
+__all__ = ["RAIL", "may", "redirect", "render", "say_json"]
 
-_TEMPLATES: Final = Path(__file__).with_name("templates")
-_DATE_DIGITS: Final = 8
-_NAME_PARTS: Final = 5
+_TEMPLATES: Final = Path(__file__).parent / "templates"
 
-# (key, path, label, icon, action, resource kind)
-_RAIL: Final = (
-    ("studies", "/studies", "Studies", "studies", Action.STUDY_SEARCH, ResourceKind.ARCHIVE),
-    ("people", "/people", "People", "people", Action.PERSON_LIST, ResourceKind.PERSON),
-    ("devices", "/devices", "Devices", "devices", Action.DEVICE_LIST, ResourceKind.DEVICE),
-    ("ledger", "/ledger", "Ledger", "ledger", Action.AUDIT_READ, ResourceKind.LEDGER),
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One entry of the rail; shown only to those who may use it."""
+
+    href: str
+    label: str
+    icon: str
+    action: Action
+    kind: ResourceKind
+
+
+RAIL: Final = (
+    Place(href="/studies", label="Studies", icon="studies", action=Action.STUDY_SEARCH, kind=ResourceKind.ARCHIVE),
+    Place(href="/people", label="People", icon="people", action=Action.PERSON_LIST, kind=ResourceKind.PERSON),
+    Place(href="/devices", label="Devices", icon="devices", action=Action.DEVICE_LIST, kind=ResourceKind.DEVICE),
+    Place(href="/ledger", label="Ledger", icon="ledger", action=Action.AUDIT_READ, kind=ResourceKind.LEDGER),
+    Place(href="/account", label="My account", icon="account", action=Action.SELF_READ, kind=ResourceKind.PERSON),
 )
 
 
-def may(call: "Call", action: Action, kind: ResourceKind) -> bool:
-    """Return whether the caller may use something, for the rail and for buttons. Never a guard by itself."""
-    return call.who is not None and call.house.door.decide(call.who, action, Resource(kind=kind)).is_permitted
+def may(call: "Call", action: Action, kind: ResourceKind, subject: "Subject | None" = None) -> bool:
+    """Return whether the subject may do this with some resource of the kind; decides what is shown, grants nothing."""
+    return call.house.door.decide(subject or call.subject, action, Resource(kind=kind)).is_permitted
 
 
-def render(call: "Call", template: str, status: int = 200, **facts: Any) -> Response:
-    """Return a page. `facts` are what the template names; a name it lacks is an error, not an empty space."""
+def render(call: "Call", template: str, *, status: int = 200, headers: dict[str, str] | None = None, **facts: Any) -> Response:
+    """Return a page: `template` with `facts`, in the frame that fits who is asking."""
     session = call.session
-    is_inside = session is not None and call.who is not None
-    known: dict[str, Any] = {
-        "nonce": call.nonce, "csrf": session.csrf if session is not None else "", "session": session,
-        "rail": _rail(call) if is_inside else [], "here": "", "error": "", "notice": "",
-        "hostname": call.settings.hostname, "now": datetime.now(UTC).timestamp(),
+    is_in = session is not None and str(session.state) == "active"
+    context = {
+        "nonce": call.nonce, "csrf": session.csrf if session is not None else "",
+        "me": session.display_name if session is not None else "", "is_in": is_in, "path": call.request.url.path,
+        "rail": [p for p in RAIL if may(call, p.action, p.kind, session.subject)] if is_in else [],
+        "is_part": call.request.headers.get("hx-request") == "true", "hostname": call.settings.hostname, **facts,
     }
-    text = environment().get_template(template).render(known | facts)
-    return HTMLResponse(text, status)
+    return HTMLResponse(_environment().get_template(template).render(context), status, headers=headers)
 
 
-def see_other(path: str, cookies: tuple[str, ...] = ()) -> Response:
-    """Return a redirect after a form was posted, with Set-Cookie values."""
-    response = RedirectResponse(path, status_code=303)
+def redirect(where: str, cookies: tuple[str, ...] = ()) -> Response:
+    """Send the browser on after a change; a reload does not repeat the change."""
+    response = RedirectResponse(where, status_code=303)
     for cookie in cookies:
         response.headers.append("set-cookie", cookie)
     return response
 
 
-def words_of(error: LeadglassError) -> str:
-    """Return what went wrong as a sentence for a page."""
-    text = str(error).strip() or "That did not work"
-    text = text[0].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else text + "."
+def say_json(facts: dict[str, Any], *, status: int = 200, cookies: tuple[str, ...] = ()) -> Response:
+    """Answer a script of our own pages."""
+    response = JSONResponse(facts, status)
+    for cookie in cookies:
+        response.headers.append("set-cookie", cookie)
+    return response
 
 
-def _rail(call: "Call") -> list[dict[str, str]]:
-    items = [
-        {"key": key, "path": path, "label": label, "icon": icon}
-        for key, path, label, icon, action, kind in _RAIL if may(call, action, kind)
-    ]
-    return [*items, {"key": "account", "path": "/account", "label": "My account", "icon": "account"}]
-
-
-@functools.cache
-def environment() -> Environment:
-    """Return the one environment: everything is escaped, and a misspelt name is an error."""
-    made = Environment(
+@cache
+def _environment() -> Environment:
+    environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, auto_reload=False,
+        lstrip_blocks=True,
     )
-    made.filters.update(
-        person_name=person_name, dicom_date=dicom_date, dicom_time=dicom_time, moment=moment, ago=ago, tail=tail,
-        sex=sex, octets=octets,
-    )
-    made.globals["asset"] = asset
-    return made
+    environment.filters |= {
+        "moment": moment, "ago": ago, "day": day, "clock": clock, "person_name": person_name, "tail": tail, "size": size,
+    }
+    return environment
 
 
-def person_name(value: object) -> str:
-    """Return a PN as people write it: `Family, Given Middle`; the alphabetic group, or the first that is there."""
-    groups = [group for group in str(value or "").split("=") if group.replace("^", "").strip()]
-    if not groups:
-        return "No name"
-    family, given, middle, prefix, suffix = ([*groups[0].split("^"), *[""] * _NAME_PARTS])[:_NAME_PARTS]
-    rest = " ".join(part.strip() for part in (prefix, given, middle, suffix) if part.strip())
-    return ", ".join(part for part in (family.strip(), rest) if part)
+def moment(seconds: float | None) -> str:
+    """Return local date and time, or a dash."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S") if seconds else "–"
 
 
-def dicom_date(value: object) -> str:
-    """Return a DA as YYYY-MM-DD; what is no date stands as it is."""
-    text = str(value or "")
-    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == _DATE_DIGITS and text.isdigit() else text
-
-
-def dicom_time(value: object) -> str:
-    """Return a TM as HH:MM."""
-    text = str(value or "").replace(":", "")
-    return f"{text[:2]}:{text[2:4]}" if text[:4].isdigit() and len(text) >= 4 else ""  # noqa: PLR2004 - HHMM
-
-
-def moment(value: float | None, what: str = "minute") -> str:
-    """Return a Unix time in UTC, absolute."""
-    if not value:
-        return ""
-    return datetime.fromtimestamp(value, UTC).strftime({
-        "second": "%Y-%m-%d %H:%M:%S", "day": "%Y-%m-%d", "time": "%H:%M:%S"}.get(what, "%Y-%m-%d %H:%M"))
-
-
-def ago(value: float | None, now: float) -> str:
-    """Return how long ago, for tooltips."""
-    if not value:
-        return ""
-    seconds = max(0, int(now - value))
-    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = seconds // size
-            return f"{count} {name}{'s' if count > 1 else ''} ago"
+def ago(seconds: float | None) -> str:
+    """Return how long ago, for a tooltip."""
+    if not seconds:
+        return "never"
+    passed = max(0, int(datetime.now(UTC).timestamp() - seconds))
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if passed >= length:
+            count = passed // length
+            return f"{count} {unit}{'s' if count != 1 else ''} ago"
     return "just now"
 
 
-def tail(value: object, length: int = 8) -> str:
-    """Return the end of a UID or hash."""
-    text = str(value or "")
-    return text if len(text) <= length + 1 else "…" + text[-length:]
+def day(text: str) -> str:
+    """Return a DICOM date as YYYY-MM-DD."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}" if len(text) == 8 and text.isdigit() else text
 
 
-def sex(value: object) -> str:
-    """Return PatientSex as a word."""
-    return {"F": "female", "M": "male", "O": "other"}.get(str(value or ""), "")
+def clock(text: str) -> str:
+    """Return a DICOM time as HH:MM."""
+    return f"{text[:2]}:{text[2:4]}" if len(text) >= 4 and text[:4].isdigit() else text
 
 
-def octets(value: object) -> str:
-    """Return a count of bytes for people."""
-    number = float(value) if isinstance(value, int | float) else 0.0
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000 or unit == "GB":  # noqa: PLR2004 - SI
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return ""
+def person_name(text: str) -> str:
+    """Return a DICOM person name as people write it: Family, Given Middle."""
+    first = text.split("=", maxsplit=1)[0]
+    parts = [p.strip() for p in first.split("^")]
+    given = " ".join(p for p in parts[1:3] if p)
+    return ", ".join(p for p in (parts[0], given) if p) or text.replace("^", " ").replace("=", " ").strip()
+
+
+def tail(text: str) -> str:
+    """Return the end of a long identifier."""
+    return "…" + text[-12:] if len(text) > 14 else text
+
+
+def size(octets: float) -> str:
+    """Return a number of bytes for people."""
+    value = float(octets)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

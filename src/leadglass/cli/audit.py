@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leadglass.cli.app import HomeOption, JsonOption, in_house, read_uid, say
+from leadglass.cli.terminal import HomeOption, JsonOption, in_house, read_uid, say
 
 app = typer.Typer(no_args_is_help=True)
 

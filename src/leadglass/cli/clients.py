@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leadglass.cli.app import HomeOption, JsonOption, in_house, say
+from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 
 app = typer.Typer(no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(help="The client's name.", show_default=False)]

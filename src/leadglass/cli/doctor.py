@@ -2,7 +2,7 @@
 
 import typer
 
-from leadglass.cli.app import HomeOption, JsonOption, local_user, say, settings_of
+from leadglass.cli.terminal import HomeOption, JsonOption, local_user, say, settings_of
 
 __all__ = ["attach"]
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from leadglass.access import ARCHIVE
-from leadglass.cli.app import HomeOption, JsonOption, in_house, say
+from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 from leadglass.errors import Full, LeadglassError
 from leadglass.terms import Action
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from leadglass.cli.app import HomeOption, JsonOption, in_house, say
+from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leadglass.cli.app import HomeOption, JsonOption, in_house, say
+from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 from leadglass.terms import Role
 
 app = typer.Typer(no_args_is_help=True)

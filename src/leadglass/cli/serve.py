@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from leadglass.cli.app import HomeOption, JsonOption, in_house, local_user, say, settings_of
+from leadglass.cli.terminal import HomeOption, JsonOption, in_house, local_user, say, settings_of
 from leadglass.errors import Malformed
 
 __all__ = ["attach"]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from leadglass.cli.app import HomeOption, settings_of
+from leadglass.cli.terminal import HomeOption, settings_of
 from leadglass.errors import Malformed
 
 __all__ = ["attach"]

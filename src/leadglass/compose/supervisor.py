@@ -18,23 +18,14 @@ from dataclasses import dataclass
 import structlog
 
 from leadglass.compose.home import Home
-from leadglass.compose.workers import run_chores, run_dimse_worker, run_web_worker
+from leadglass.compose.workers import Sockets, run_chores, run_dimse_worker, run_web_worker
 
-__all__ = ["Sockets", "Supervisor"]
+__all__ = ["Supervisor"]
 
 _log = structlog.get_logger()
 _GRACE_SECONDS = 25.0
 _START_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
-
-
-@dataclass
-class Sockets:
-    """Bound before the fork, so that every worker has the same ports."""
-
-    https: socket.socket  # reserves the port; workers bind it again with SO_REUSEPORT
-    dicom: socket.socket
-    dicom_tls: socket.socket
 
 
 @dataclass

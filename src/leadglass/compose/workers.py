@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,20 +21,28 @@ if TYPE_CHECKING:
     import ssl
 
     from leadglass.access import House
-    from leadglass.compose.supervisor import Sockets
 
-__all__ = ["run_chores", "run_dimse_worker", "run_web_worker"]
+__all__ = ["Sockets", "run_chores", "run_dimse_worker", "run_web_worker"]
 
 _log = structlog.get_logger()
 _FLUSH_SECONDS = 2.0
 
 
-def run_web_worker(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
+@dataclass
+class Sockets:
+    """Bound before the fork, so that every worker has the same ports."""
+
+    https: socket.socket  # reserves the port; workers bind it again with SO_REUSEPORT
+    dicom: socket.socket
+    dicom_tls: socket.socket
+
+
+def run_web_worker(home: Home, sockets: Sockets, certificates: Certificates, ready_fd: int) -> None:
     """Serve HTTPS (TLS 1.3 only, HTTP/1.1 and HTTP/2) until SIGTERM."""
     asyncio.run(_serve_web(home, sockets, certificates, ready_fd))
 
 
-async def _serve_web(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
+async def _serve_web(home: Home, sockets: Sockets, certificates: Certificates, ready_fd: int) -> None:
     from granian.constants import Interfaces, SSLProtocols
     from granian.server.embed import Server
 
@@ -52,7 +62,7 @@ async def _serve_web(home: Home, sockets: "Sockets", certificates: Certificates,
         house.door.flush_counts()
 
 
-def run_dimse_worker(home: Home, sockets: "Sockets", certificates: Certificates, ready_fd: int) -> None:
+def run_dimse_worker(home: Home, sockets: Sockets, certificates: Certificates, ready_fd: int) -> None:
     """Serve DICOM, in clear to registered addresses and over TLS to registered certificates, until SIGTERM."""
     with home.house() as house:
         context = certificates.dicom_context()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leadglass.access import LogRow
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["Line", "ledger", "sentence", "story"]
 

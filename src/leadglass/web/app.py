@@ -26,9 +26,10 @@ from leadglass.errors import Malformed, Unproven
 from leadglass.terms import Action, Peer, Resource, ResourceKind
 from leadglass.web.authentication import SAFE_METHODS, Locked, check_csrf, peer_of, prove, session_of
 from leadglass.web.browser_safety import safety_headers
+from leadglass.web.calls import SIGN_IN, UNLOCK, Call, Operation
 from leadglass.web.health import Counters
 from leadglass.web.problem import translate
-from leadglass.web.routes import SIGN_IN, UNLOCK, Call, Operation, table
+from leadglass.web.routes import table
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -11,11 +11,10 @@ import segno
 from starlette.responses import Response
 
 from leadglass.errors import Busy, LeadglassError, Malformed, Missing, Refused, Unproven
-from leadglass.web.pages import redirect, render, say_json
-from leadglass.web.sign_in import json_body
+from leadglass.web.pages import json_body, redirect, render, say_json
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = [
     "begin_passkey", "finish", "finish_passkey", "open_link", "open_page", "recover", "recover_page", "set_password",

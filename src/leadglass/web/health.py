@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from leadglass.errors import Busy
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["Counters", "healthz", "metrics", "readyz"]
 

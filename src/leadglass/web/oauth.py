@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from leadglass.errors import Malformed, Refused, Unproven
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["issuer", "metadata", "token"]
 

@@ -1,5 +1,6 @@
 """How console pages are made: one Jinja environment, one frame around every page, words for times and names."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from leadglass.errors import Malformed
 from leadglass.terms import Action, Resource, ResourceKind
 
 if TYPE_CHECKING:
     from leadglass.terms import Subject
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
-__all__ = ["RAIL", "may", "redirect", "render", "say_json"]
+__all__ = ["RAIL", "json_body", "may", "redirect", "render", "say_json"]
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -72,6 +74,17 @@ def say_json(facts: dict[str, Any], *, status: int = 200, cookies: tuple[str, ..
     for cookie in cookies:
         response.headers.append("set-cookie", cookie)
     return response
+
+
+def json_body(call: "Call") -> dict[str, Any]:
+    """Return the JSON object of a request of our own scripts. Raises: Malformed."""
+    try:
+        found = json.loads(call.body)
+    except ValueError as e:
+        raise Malformed("the request cannot be read.") from e
+    if not isinstance(found, dict):
+        raise Malformed("the request cannot be read.")
+    return found
 
 
 @cache

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from leadglass.terms import Action
 from leadglass.web import access_log, enrol, people, sign_in, studies, viewer
+from leadglass.web.calls import Call, Operation
 from leadglass.web.pages import redirect
-from leadglass.web.routes import Call, Operation
 
 __all__ = ["PAGES"]
 

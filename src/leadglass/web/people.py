@@ -10,7 +10,7 @@ from leadglass.web.access_log import story
 from leadglass.web.pages import may, render
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = [
     "account", "confirm_person", "devices", "disable_person", "enrol_person", "invite_person", "people", "register_device",

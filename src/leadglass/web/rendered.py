@@ -20,7 +20,7 @@ from leadglass.web.retrieve import find, numbers_of
 from leadglass.web.streaming import multipart_body, stream
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["parse_rendering", "rendered", "thumbnail"]
 

@@ -22,7 +22,7 @@ from leadglass.web.negotiation import accepted, accepts_gzip, base_url, not_acce
 from leadglass.web.streaming import gzipped, multipart_body, stream
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["bulk", "find", "frames", "instances", "metadata", "numbers_of"]
 

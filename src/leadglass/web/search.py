@@ -19,7 +19,7 @@ from leadglass.web.negotiation import accepts_gzip, base_url, want_json
 from leadglass.web.streaming import gzipped, stream
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["parse_query", "row_json", "search"]
 

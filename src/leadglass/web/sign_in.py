@@ -1,16 +1,15 @@
 """Sign-in, lock, unlock and sign-out pages: forms in, sessions out. The proof itself is access/sign_in.py's."""
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from leadglass.errors import Busy, LeadglassError, Malformed, Unproven
+from leadglass.errors import Busy, LeadglassError, Unproven
 from leadglass.web.authentication import clear_cookie, cookie_header
-from leadglass.web.pages import redirect, render, say_json
+from leadglass.web.pages import json_body, redirect, render, say_json
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = [
     "begin_passkey", "lock", "session_state", "sign_in", "sign_in_page", "sign_in_passkey", "sign_out",
@@ -22,17 +21,6 @@ _START = "/"
 
 def _agent(call: "Call") -> str:
     return call.request.headers.get("user-agent", "")[:200]
-
-
-def json_body(call: "Call") -> dict[str, Any]:
-    """Return the JSON object of a request of our own scripts. Raises: Malformed."""
-    try:
-        found = json.loads(call.body)
-    except ValueError as e:
-        raise Malformed("the request cannot be read.") from e
-    if not isinstance(found, dict):
-        raise Malformed("the request cannot be read.")
-    return found
 
 
 def sign_in_page(call: "Call") -> Response:

@@ -25,7 +25,7 @@ from leadglass.web.negotiation import base_url, want_json
 
 if TYPE_CHECKING:
     from leadglass.access import House
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["StoreRun", "store"]
 

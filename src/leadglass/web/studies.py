@@ -15,7 +15,7 @@ from leadglass.web.access_log import story
 from leadglass.web.pages import may, render
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["parse_words", "studies", "study", "study_access"]
 

@@ -19,7 +19,7 @@ from leadglass.web.browser_safety import viewer_csp
 from leadglass.web.pages import render
 
 if TYPE_CHECKING:
-    from leadglass.web.routes import Call
+    from leadglass.web.calls import Call
 
 __all__ = ["app_config", "resolve", "static_file", "view", "viewer_file"]
 

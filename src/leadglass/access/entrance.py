@@ -28,6 +28,7 @@ __all__ = ["Entrance", "SessionView", "person_subject"]
 _CACHE = 2048
 _CACHE_SECONDS = 5.0
 _SAME_FAILURE_SECONDS = 10.0
+_TOUCH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class Entrance:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: OrderedDict[bytes, tuple[int, float, Session]] = OrderedDict()
+        self._touched: dict[str, float] = {}
         self._failures: dict[tuple[str, str], tuple[float, int]] = {}
 
     # --- people -----------------------------------------------------------------------------------------------
@@ -121,6 +123,10 @@ class Entrance:
         except Unproven:
             self._record_stranger(peer, calling_ae, now)
             raise
+        if now - self._touched.get(device.ae_title, 0.0) > _TOUCH_SECONDS:
+            self._touched[device.ae_title] = now
+            with self._database.write() as connection:
+                devices.touch(connection, device.ae_title, now)
         return Subject(
             kind=SubjectKind.DEVICE, id=f"device:{device.ae_title}", name=device.ae_title,
             roles=frozenset({device.role}), assurance=Assurance.DEVICE, factors=device.factors, authenticated_at=now,

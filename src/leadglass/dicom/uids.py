@@ -1,10 +1,9 @@
 """UIDs. Ref: PS3.5 9.1."""
 
 import re
-import uuid
 from typing import Final
 
-__all__ = ["clean_uid", "is_valid_uid", "new_uid"]
+__all__ = ["clean_uid", "is_valid_uid"]
 
 _UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
@@ -23,8 +22,3 @@ def clean_uid(raw: bytes) -> str:
         return raw.rstrip(b"\x00 ").decode("ascii").strip()
     except UnicodeDecodeError:
         return ""
-
-
-def new_uid() -> str:
-    """Return a new UID under 2.25. Ref: PS3.5 B.2."""
-    return f"2.25.{uuid.uuid4().int}"

@@ -15,7 +15,7 @@ from leadglass.identity.passwords import verify_password
 from leadglass.storage import tables as t
 
 __all__ = [
-    "add_passkey", "add_password", "add_recovery_codes", "add_totp", "factors_of", "find_passkey", "list_of",
+    "add_passkey", "add_password", "add_recovery_codes", "add_totp", "find_passkey", "list_of",
     "remove_all", "use_recovery_code", "use_totp", "verify_password_of", "was_used",
 ]
 
@@ -117,13 +117,6 @@ def find_passkey(connection: sa.Connection, credential_id: bytes) -> Any:
 def was_used(connection: sa.Connection, credential: str, counter: int, now: float) -> None:
     """Write down a use of a passkey."""
     connection.execute(sa.update(t.credentials).where(_c.id == credential).values(counter=counter, last_used_at=now))
-
-
-def factors_of(connection: sa.Connection, person_id: str) -> list[str]:
-    """Return the kinds of active credentials of a person."""
-    return list(connection.execute(
-        sa.select(_c.kind).where(_c.person == person_id, _c.state == "active").distinct()
-    ).scalars())
 
 
 def list_of(connection: sa.Connection, person_id: str) -> list[dict[str, Any]]:

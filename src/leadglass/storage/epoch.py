@@ -4,14 +4,9 @@ import sqlalchemy as sa
 
 from leadglass.storage.tables import epoch
 
-__all__ = ["current_epoch", "raise_epoch"]
+__all__ = ["raise_epoch"]
 
 
 def raise_epoch(connection: sa.Connection) -> None:
     """Raise the epoch by one, in the caller's write transaction."""
     connection.execute(sa.update(epoch).where(epoch.c.id == 0).values(value=epoch.c.value + 1))
-
-
-def current_epoch(connection: sa.Connection) -> int:
-    """Return the epoch."""
-    return int(connection.execute(sa.select(epoch.c.value).where(epoch.c.id == 0)).scalar_one())

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
@@ -124,3 +125,29 @@ def test_a_full_disk_stops_storing_and_reading_goes_on(small_disk: Path) -> None
             assert uid["00201208"]["Value"] == [1]
     finally:
         live.stop()
+
+
+@pytest.mark.peer
+def test_a_worker_that_dies_is_replaced_and_the_server_goes_on(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path)
+    live.run("devices", "add", "CT1", "--host", "127.0.0.1")
+    live.start()
+    script = live.script()
+    assert live.process is not None
+    children = live.processes()[1:]
+    assert len(children) >= 5
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while len(live.processes()) < 6 or set(live.processes()) & set(children):
+        assert time.monotonic() < deadline, "the workers did not come back"
+        time.sleep(0.2)
+    time.sleep(1.5)
+    for _ in range(4):  # each of the workers
+        assert live.session().get(f"{live.url}/readyz", timeout=10).status_code == 200
+        subprocess.run(["/usr/bin/echoscu", "-aet", "CT1", "-aec", "LEADGLASS", "127.0.0.1", str(live.dicom_port)], check=True,
+                       timeout=20)
+    body, headers = multipart([part10(ct_slice())])
+    assert script.post(f"{live.url}/dicomweb/studies", data=body, headers=headers).status_code == 200
+    assert live.log.read_text().count("worker_died") == len(children)
+    assert live.stop() == 0

@@ -102,6 +102,8 @@ def story(rows: "Sequence[LogRow]") -> list[Line]:
             if "closes" in details:
                 closed[details["closes"]] = {k: details[k] for k in ("instances", "frames", "bytes")}
             continue
+        if record["action"].startswith("people:self:"):
+            details = {k: v for k, v in details.items() if k != "resource"}  # who else, and only as an id
         who, peer = record["subject"], record["peer"]
         lines.append(Line(
             index=row.index, time=row.time, who=who["name"] or who["id"], kind=who["kind"], roles=who["roles"],

@@ -121,7 +121,7 @@ class Entrance:
             with self._database.read() as connection:
                 device = devices.recognise(connection, calling_ae, peer.address, certificate, now)
         except Unproven:
-            self._record_stranger(peer, calling_ae, now)
+            self.record_stranger(peer, calling_ae)
             raise
         if now - self._touched.get(device.ae_title, 0.0) > _TOUCH_SECONDS:
             self._touched[device.ae_title] = now
@@ -133,8 +133,9 @@ class Entrance:
             session_id=secrets.token_hex(16), peer=peer,
         )
 
-    def _record_stranger(self, peer: Peer, calling_ae: str, now: float) -> None:
+    def record_stranger(self, peer: Peer, calling_ae: str) -> None:
         """Record a rejected association; a flood of the same becomes one record with a count."""
+        now = self._clock()
         key = (peer.address, calling_ae)
         with self._lock:
             since, count = self._failures.get(key, (0.0, 0))

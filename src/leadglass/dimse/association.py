@@ -88,6 +88,8 @@ class Association:
             self._try_write(pdu.encode_abort(_USER, 0))
         except LeadglassError:
             end = "protocol fault"
+            if exchange is None:  # whoever speaks no DICOM is a stranger too
+                self._house.entrance.record_stranger(self._peer, calling)
             self._try_write(pdu.encode_abort(_PROVIDER, 6))  # invalid PDU parameter value
         except Exception as e:  # noqa: BLE001 - one association must not end the others
             _log.error("association_incident", error=type(e).__name__, place=place_of(e))

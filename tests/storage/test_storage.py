@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from counting import count_up
 from small_house import ct_slice, put, small_house
 
 from leadglass.errors import Damaged, Malformed, Missing
@@ -48,22 +49,13 @@ def test_another_key_opens_nothing_and_pages_are_noise(tmp_path: Path) -> None:
         Database(tmp_path / "a.db", b"x" * 32)
 
 
-def _count_up(path: Path, times: int) -> None:
-    database = Database(path, KEY)
-    for _ in range(times):
-        with database.write() as connection:
-            value = connection.execute(sa.select(t.epoch.c.value)).scalar_one()
-            connection.execute(sa.update(t.epoch).values(value=value + 1))
-    database.close()
-
-
 def test_two_processes_never_lose_an_update(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     database = Database(path, KEY)
     migrate(database)
     database.close()
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_count_up, args=(path, 60)) for _ in range(2)]
+    workers = [context.Process(target=count_up, args=(path, KEY, 60)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -87,7 +87,8 @@ def search(connection: sa.Connection, query: SearchQuery, scope: "sa.ColumnEleme
 
 def count(connection: sa.Connection, query: SearchQuery, scope: "sa.ColumnElement[bool]") -> int:
     """Return how many rows match inside the scope."""
-    inner = _select(query.level).where(scope, *conditions(query)).with_only_columns(sa.literal(1)).subquery()
+    rows = _select(query.level).where(scope, *conditions(query))
+    inner = rows.with_only_columns(sa.literal(1), maintain_column_froms=True).subquery()
     return int(connection.execute(sa.select(sa.func.count()).select_from(inner)).scalar_one())
 
 
@@ -119,7 +120,7 @@ def _some(level: str, condition: "sa.ColumnElement[bool]") -> "sa.ColumnElement[
 def _match(column: "sa.Column[Any]", kind: str, value: str, *, fuzzy: bool) -> "sa.ColumnElement[bool]":
     if kind == "uid":
         uids = [uid.strip() for uid in value.replace(",", "\\").split("\\") if uid.strip()]
-        if len(uids) > 1000 or not all(is_valid_uid(uid) for uid in uids):
+        if not 0 < len(uids) <= 1000 or not all(is_valid_uid(uid) for uid in uids):
             raise Malformed("a UID list holds something that is no UID.")
         return column.in_(uids) if len(uids) > 1 else column == uids[0]
     if kind in {"date", "time"}:
@@ -134,6 +135,8 @@ def _match(column: "sa.Column[Any]", kind: str, value: str, *, fuzzy: bool) -> "
         return sa.and_(*bounds)
     if kind == "modalities":
         wanted = [m.strip() for m in value.replace(",", "\\").split("\\") if m.strip()]
+        if not wanted:
+            raise Malformed("a list of modalities names none.")
         return sa.or_(*[column.like(f"%\\{_escape(m)}\\%", escape="!") for m in wanted])
     if kind == "name":
         folded = fold(value)

@@ -111,7 +111,7 @@ def verify_assertion(connection: sa.Connection, assertion: str, *, audiences: se
             and now - _SKEW < expires <= now + _MAX_LIFE + _SKEW and issued <= now + _SKEW  # step 4
             and isinstance(claims.get("jti"), str) and 8 <= len(claims["jti"]) <= 128  # step 5
         )
-    except (JoseError, ValueError, KeyError, TypeError) as e:
+    except (JoseError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:  # the last two: 1e999, [[[[
         raise fault from e
     if not is_good:
         raise fault

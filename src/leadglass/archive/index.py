@@ -16,6 +16,15 @@ _SERIES = (
     "modality", "series_number", "series_description", "series_date", "series_time", "body_part", "station_name",
     "pps_start_date", "pps_start_time",
 )
+# Made once: to build a statement costs more than to run it, and these run for every instance.
+_b, _s, _e, _i = sa.bindparam, t.studies.c, t.series.c, t.instances.c
+_FIND_INSTANCE = sa.select(_i.digest).where(_i.sop_instance_uid == _b("uid"))
+_FIND_STUDY = sa.select(_s.id, _s.modalities).where(_s.study_uid == _b("uid"))
+_FIND_SERIES = sa.select(_e.id).where(_e.study == _b("of"), _e.series_uid == _b("uid"))
+_GROW_STUDY = sa.update(t.studies).where(_s.id == _b("of")).values(
+    instance_count=_s.instance_count + 1, changed_at=_b("now"), modalities=_b("found"))
+_GROW_SERIES = sa.update(t.series).where(_e.id == _b("of")).values(instance_count=_e.instance_count + 1)
+_ADD_INSTANCE = sa.insert(t.instances)
 
 
 def index_staged(connection: sa.Connection, staged: Staged, now: float, site: str) -> Outcome:
@@ -25,9 +34,7 @@ def index_staged(connection: sa.Connection, staged: Staged, now: float, site: st
     is stored stays as it is. Ref: PS3.4 B.2.3 (0x0111).
     """
     head = staged.head
-    known = connection.execute(
-        sa.select(t.instances.c.digest).where(t.instances.c.sop_instance_uid == head.sop_instance_uid)
-    ).first()
+    known = connection.execute(_FIND_INSTANCE, {"uid": head.sop_instance_uid}).first()
     if known is not None:
         if known.digest == staged.digest:
             return _outcome(staged, OutcomeKind.DUPLICATE, drop=staged.object_name)
@@ -35,13 +42,14 @@ def index_staged(connection: sa.Connection, staged: Staged, now: float, site: st
     study = _study(connection, staged, now, site)
     series = _series(connection, staged, study)
     a = head.attributes
-    connection.execute(sa.insert(t.instances).values(
-        study=study, series=series, sop_instance_uid=head.sop_instance_uid, sop_class_uid=head.sop_class_uid,
-        transfer_syntax_uid=head.transfer_syntax_uid, instance_number=a.instance_number, rows=a.rows,
-        columns=a.columns, bits_allocated=a.bits_allocated, frames=a.frames, object_name=staged.object_name,
-        length=staged.length, dataset_offset=head.dataset_offset, pixel_offset=head.pixel_offset,
-        digest=staged.digest, source=staged.source, received_at=now,
-    ))
+    connection.execute(_ADD_INSTANCE, {
+        "study": study, "series": series, "sop_instance_uid": head.sop_instance_uid,
+        "sop_class_uid": head.sop_class_uid, "transfer_syntax_uid": head.transfer_syntax_uid,
+        "instance_number": a.instance_number, "rows": a.rows, "columns": a.columns, "bits_allocated": a.bits_allocated,
+        "frames": a.frames, "object_name": staged.object_name, "length": staged.length,
+        "dataset_offset": head.dataset_offset, "pixel_offset": head.pixel_offset, "digest": staged.digest,
+        "source": staged.source, "received_at": now,
+    })
     return _outcome(staged, OutcomeKind.STORED)
 
 
@@ -69,32 +77,28 @@ def _quarantine(connection: sa.Connection, staged: Staged, now: float) -> Outcom
 def _study(connection: sa.Connection, staged: Staged, now: float, site: str) -> int:
     """Return the study's id; a new one takes its attributes from the first instance."""
     a, s = staged.head.attributes, t.studies
-    row = connection.execute(
-        sa.select(s.c.id, s.c.modalities).where(s.c.study_uid == staged.head.study_uid)
-    ).first()
+    row = connection.execute(_FIND_STUDY, {"uid": staged.head.study_uid}).first()
     mark = f"\\{a.modality}\\" if a.modality else ""
     if row is None:
         values = {name: getattr(a, name) for name in _STUDY}
-        found = connection.execute(sa.insert(s).values(
+        added = connection.execute(sa.insert(s).values(
             **values, study_uid=staged.head.study_uid, patient_name_key=fold(a.patient_name),
             referring_physician_key=fold(a.referring_physician_name), modalities=mark, site=site, series_count=0,
             instance_count=1, received_at=now, changed_at=now,
         ))
-        return int(found.inserted_primary_key[0])  # type: ignore[index]
-    values = {"instance_count": s.c.instance_count + 1, "changed_at": now}
-    if mark and mark not in row.modalities:
-        values["modalities"] = "\\" + "\\".join(sorted({*row.modalities.strip("\\").split("\\"), a.modality} - {""})) + "\\"
-    connection.execute(sa.update(s).where(s.c.id == row.id).values(**values))
+        return int(added.inserted_primary_key[0])  # type: ignore[index]
+    found = row.modalities
+    if mark and mark not in found:
+        found = "\\" + "\\".join(sorted({*found.strip("\\").split("\\"), a.modality} - {""})) + "\\"
+    connection.execute(_GROW_STUDY, {"of": row.id, "now": now, "found": found})
     return int(row.id)
 
 
 def _series(connection: sa.Connection, staged: Staged, study: int) -> int:
     a, s = staged.head.attributes, t.series
-    row = connection.execute(
-        sa.select(s.c.id).where(s.c.study == study, s.c.series_uid == staged.head.series_uid)
-    ).first()
+    row = connection.execute(_FIND_SERIES, {"of": study, "uid": staged.head.series_uid}).first()
     if row is not None:
-        connection.execute(sa.update(s).where(s.c.id == row.id).values(instance_count=s.c.instance_count + 1))
+        connection.execute(_GROW_SERIES, {"of": row.id})
         return int(row.id)
     values = {name: getattr(a, name) for name in _SERIES}
     found = connection.execute(

@@ -77,7 +77,7 @@ class BlobStore(Protocol):
 
 
 class PosixBlobs:
-    """Objects as files: <root>/ab/cd/<32 hex digits>, where abcd are the name's first digits."""
+    """Objects as files: <root>/ab/<32 hex digits>, where ab are the name's first digits: 256 directories, made once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -88,7 +88,7 @@ class PosixBlobs:
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):  # a name from anywhere else must not become a path
             raise Missing("no such object.")
-        return self._root / name[:2] / name[2:4] / name
+        return self._root / name[:2] / name
 
     def create(self, key: bytes, key_id: bytes) -> "_Writer":
         """Return a writer; its file is in incoming/ until it is sealed."""
@@ -111,10 +111,9 @@ class PosixBlobs:
         """Move a finished file to its place, durably."""
         path = self._path(name)
         if path.parent not in self._known:
-            for directory in (path.parent.parent, path.parent):
-                with contextlib.suppress(FileExistsError):
-                    directory.mkdir(mode=0o700)
-                _sync_directory(directory.parent)
+            with contextlib.suppress(FileExistsError):
+                path.parent.mkdir(mode=0o700)
+            _sync_directory(self._root)  # also when another process has just made it: it may not have synced yet
             self._known.add(path.parent)
         try:
             temporary.rename(path)
@@ -131,8 +130,7 @@ class PosixBlobs:
         """Give the names of all sealed objects."""
         for first in sorted(self._root.iterdir()):
             if len(first.name) == 2:
-                for second in sorted(first.iterdir()):
-                    yield from (path.name for path in sorted(second.iterdir()))
+                yield from (path.name for path in sorted(first.iterdir()))
 
     def free_bytes(self) -> int:
         """Return the space that this process may still use, in bytes."""

@@ -6,7 +6,7 @@ CT = b"1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 UNDEFINED = 0xFFFFFFFF
-LONG = {"OB", "OW", "SQ", "UN", "UT", "OV"}
+LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT"}
 
 
 def el(tag: int, vr: str, value: bytes, length: int | None = None) -> bytes:

@@ -197,45 +197,77 @@ def _parser_of(call: "Call") -> _Parser:
 
 
 async def _receive(call: "Call", run: StoreRun) -> None:
-    """Read the body into `run`, within the limits of time. Raises: what `run` raises; HTTPException 408."""
+    """Read the body into `run`, within the limits of time. Raises: what `run` raises; HTTPException 408.
+
+    While a thread parses and encrypts one piece, the next is read: two pieces in memory, and both cores at work.
+    """
     settings = call.settings
     body = call.request.stream()
-    waiting = bytearray()
-    is_done = False
+    working: asyncio.Future[None] | None = None
     try:
         async with asyncio.timeout(settings.max_request_seconds):
-            while not is_done:
-                async with asyncio.timeout(settings.association_idle_seconds):
-                    piece = await anext(body, b"")
-                is_done = not piece
-                waiting += piece
-                if len(waiting) >= _HOP or (is_done and waiting):
-                    data, waiting = bytes(waiting), bytearray()
-                    await run_in_threadpool(run.feed, data)
-            await run_in_threadpool(_finish, run)
+            while True:
+                data, is_done = await _gather(body, settings.association_idle_seconds)
+                if working is not None:
+                    await working
+                    working = None
+                if is_done:
+                    await run_in_threadpool(_finish, run, data)
+                    return
+                working = asyncio.ensure_future(run_in_threadpool(run.feed, data))
     except TimeoutError as e:
-        await run_in_threadpool(run.abandon)
+        await _abandon(run, working)
         raise HTTPException(408, "The upload took longer than is allowed.") from e
     except Full:
-        await run_in_threadpool(run.abandon)
+        await _abandon(run, working)
         await _drain(body)
         if not run.stored:
             raise
         run.unreadable.append(OUT_OF_RESOURCES)
     except Malformed as e:
-        await run_in_threadpool(run.abandon)
+        await _abandon(run, working)
         await _drain(body)
         raise Malformed(f"{e} Instances stored before that: {len(run.stored)}.") from e
     except LeadglassError:
+        await _settle(working)
         await _drain(body)
         raise
     except BaseException:
         # The sender has gone, or something broke: nothing was acknowledged, nothing more is kept.
-        await asyncio.shield(run_in_threadpool(run.abandon))
+        await asyncio.shield(_abandon(run, working))
         raise
 
 
-def _finish(run: StoreRun) -> None:
+async def _gather(body: Any, idle_seconds: float) -> tuple[bytes, bool]:
+    """Return (the next bytes of the body, whether they are the last). Raises: TimeoutError, for a stalled sender."""
+    pieces: list[bytes] = []
+    size = 0
+    while size < _HOP:
+        async with asyncio.timeout(idle_seconds):
+            piece = await anext(body, b"")
+        if not piece:
+            return b"".join(pieces), True
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces), False
+
+
+async def _settle(working: "asyncio.Future[None] | None") -> None:
+    """Wait for the thread that still holds the run; its own error has been seen, or no longer matters."""
+    if working is not None:
+        await asyncio.wait([working])
+        if not working.cancelled():
+            working.exception()
+
+
+async def _abandon(run: StoreRun, working: "asyncio.Future[None] | None") -> None:
+    await _settle(working)
+    await run_in_threadpool(run.abandon)
+
+
+def _finish(run: StoreRun, data: bytes) -> None:
+    if data:
+        run.feed(data)
     if isinstance(run._parser, _Single):  # noqa: SLF001 - same file
         run.feed(b"")
     run.end()

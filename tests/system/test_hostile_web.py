@@ -106,3 +106,12 @@ def test_a_slow_sender_is_cut_off(tmp_path_factory: pytest.TempPathFactory) -> N
         assert time.monotonic() - started < 6
     finally:
         assert live.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/sign-in/passkey", "/enrol/open"])
+@pytest.mark.parametrize("body", [b"[" * 60_000, b"{}", b"[]", b"null", b'{"secret": 5, "state": [], "response": "x"}', b"\xff", b""])
+def test_a_hostile_json_body_is_refused_and_is_no_incident(server: LiveServer, path: str, body: bytes) -> None:
+    answer = server.session().post(server.url + path, data=body, headers={
+        "Sec-Fetch-Site": "same-origin", "Content-Type": "application/json", "Accept": "application/json"})
+    assert answer.status_code in {400, 401, 404}
+    assert "web_incident" not in server.log.read_text()

@@ -80,7 +80,7 @@ def json_body(call: "Call") -> dict[str, Any]:
     """Return the JSON object of a request of our own scripts. Raises: Malformed."""
     try:
         found = json.loads(call.body)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:  # a body of 60,000 opening brackets is small
         raise Malformed("the request cannot be read.") from e
     if not isinstance(found, dict):
         raise Malformed("the request cannot be read.")

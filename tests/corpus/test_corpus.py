@@ -117,6 +117,18 @@ def _compare(house: Any, stored: list[tuple[Path, Any]]) -> None:
         for name in CORE[:4]:
             tag = f"{pydicom.datadict.tag_for_keyword(name):08X}"
             assert model[tag]["Value"] == [str(ds[name].value).strip()], (path, name)
-        for name in ("Rows", "Columns"):
-            if name in ds and ds.get(name) is not None:
-                assert model[f"{pydicom.datadict.tag_for_keyword(name):08X}"]["Value"] == [int(ds[name].value)], (path, name)
+        for name in ("Rows", "Columns", "NumberOfFrames"):
+            if ds.get(name) is not None:
+                assert _value(model, name) == int(ds[name].value), (path, name)
+        for name in ("Modality", "StudyDate", "PatientID"):
+            if ds.get(name):
+                assert _value(model, name) == str(ds[name].value), (path, name)
+        if ds.get("PatientName"):
+            groups = {"Alphabetic": ds.PatientName.alphabetic, "Ideographic": ds.PatientName.ideographic,
+                      "Phonetic": ds.PatientName.phonetic}
+            assert _value(model, "PatientName") == {k: v for k, v in groups.items() if v}, path
+
+
+def _value(model: dict[str, Any], name: str) -> Any:
+    """Return the first value of an element of the JSON model."""
+    return model.get(f"{pydicom.datadict.tag_for_keyword(name):08X}", {}).get("Value", [None])[0]

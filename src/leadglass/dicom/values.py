@@ -11,7 +11,7 @@ from leadglass.errors import Malformed
 __all__ = ["decode_text", "encodings_of", "is_valid_ae", "parse_date_range", "parse_time_range"]
 
 _DELIMITERS: Final = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}
-_DATE: Final = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
+_DATE: Final = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 _AE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 
 
@@ -63,7 +63,7 @@ def _date(text: str) -> str:
 
 def parse_date_range(text: str) -> tuple[str, str]:
     """Return (first, last) of a DA query value; "" is open; a single date is both. Raises: Malformed."""
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         text = text.replace("-", "")
     first, dash, last = text.partition("-")
     first = _date(first.strip())
@@ -74,7 +74,7 @@ def parse_time_range(text: str) -> tuple[str, str]:
     """Return (first, last) of a TM query value, padded to HHMMSS; "" is open. Raises: Malformed."""
     first, dash, last = text.replace(":", "").partition("-")
     for part in (first, last):
-        if part and not re.fullmatch(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?", part.strip()):
+        if part and not re.fullmatch(r"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?", part.strip()):
             raise Malformed("a time is HHMMSS, a range HHMMSS-HHMMSS.")
     first = first.strip().partition(".")[0].ljust(6, "0") if first else ""
     last = (last if dash else first).strip()

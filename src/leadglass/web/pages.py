@@ -127,11 +127,12 @@ def clock(text: str) -> str:
 
 
 def person_name(text: str) -> str:
-    """Return a DICOM person name as people write it: Family, Given Middle."""
+    """Return a DICOM person name as people write it: Family, Given Middle Suffix (Prefix)."""
     first = text.split("=", maxsplit=1)[0]
-    parts = [p.strip() for p in first.split("^")]
-    given = " ".join(p for p in parts[1:3] if p)
-    return ", ".join(p for p in (parts[0], given) if p) or text.replace("^", " ").replace("=", " ").strip()
+    family, given, middle, prefix, suffix = (*(p.strip() for p in first.split("^")), "", "", "", "", "")[:5]
+    rest = " ".join(p for p in (given, middle, suffix) if p)
+    shown = ", ".join(p for p in (family, rest) if p) + (f" ({prefix})" if prefix else "")
+    return shown.strip() or text.replace("^", " ").replace("=", " ").strip()
 
 
 def tail(text: str) -> str:

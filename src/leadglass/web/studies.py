@@ -25,7 +25,7 @@ _MODALITIES: Final = frozenset({
     "CR", "CT", "DX", "ES", "IO", "IVUS", "MG", "MR", "NM", "OP", "OPT", "OT", "PT", "PX", "RF", "RG", "SC", "SEG",
     "SM", "SR", "US", "XA", "XC", "ECG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "KO", "PR",
 })
-_DATE: Final = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
+_DATE: Final = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 
 def parse_words(text: str, today: date) -> tuple[str, dict[str, str]]:
@@ -41,22 +41,30 @@ def parse_words(text: str, today: date) -> tuple[str, dict[str, str]]:
         filters["StudyDate"] = f"{today - timedelta(days=min(days, 36500)):%Y%m%d}-{today:%Y%m%d}"
         return " "
 
-    text = re.sub(r"\blast (\d{1,4}) (days?|weeks?|months?)\b", last, text, flags=re.IGNORECASE)
+    text = re.sub(r"\blast ([0-9]{1,4}) (days?|weeks?|months?)\b", last, text, flags=re.IGNORECASE)
     words = []
     for word in text.split():
         first, dots, second = word.partition("..")
-        ends = [_DATE.fullmatch(first), _DATE.fullmatch(second)]
+        days = [found for found in (_day(first), _day(second) if dots else "") if found]
         if word.lower() in {"today", "yesterday"}:
             wanted = today - timedelta(days=int(word.lower() == "yesterday"))
             filters["StudyDate"] = f"{wanted:%Y%m%d}"
-        elif ends[0] and (not dots or ends[1]) and "-" in word:
-            days = ["".join(m.groups()) for m in ends if m]
-            filters["StudyDate"] = "-".join(days)
+        elif len(days) == 1 + bool(dots):
+            filters["StudyDate"] = "-".join(sorted(days))  # a range is meant whichever end was typed first
         elif word.upper() in _MODALITIES and "ModalitiesInStudy" not in filters:
             filters["ModalitiesInStudy"] = word.upper()
         else:
             words.append(word)
     return " ".join(words), filters
+
+
+def _day(text: str) -> str:
+    """Return YYYYMMDD of a day that is in the calendar, or ""."""
+    match = _DATE.fullmatch(text)
+    try:
+        return f"{date(*(int(g) for g in match.groups())):%Y%m%d}" if match else ""
+    except ValueError:
+        return ""
 
 
 def studies(call: "Call") -> Response:

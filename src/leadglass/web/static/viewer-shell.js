@@ -34,8 +34,10 @@ function veilUp() {
 }
 
 async function lock() {
-  veilDown(); // first hide, then tell
-  await post("/lock").catch(() => {});
+  veilDown(); // first hide, then tell; and tell until it is heard: a reload must not show what was locked
+  while (isLocked) {
+    try { await post("/lock"); return; } catch { await new Promise((done) => { setTimeout(done, 2000); }); }
+  }
 }
 
 document.getElementById("lock").addEventListener("click", lock);

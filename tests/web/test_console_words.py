@@ -1,0 +1,72 @@
+"""What people type and what they read: search words, names, sizes; and which files the viewer may hand out."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leadglass.web import pages
+from leadglass.web.studies import parse_words
+from leadglass.web.viewer import app_config, resolve
+
+TODAY = date(2026, 11, 24)
+
+
+@pytest.mark.parametrize(("typed", "words", "filters"), [
+    ("", "", {}), ("  miller  anna ", "miller anna", {}), ("ct", "", {"ModalitiesInStudy": "CT"}),
+    ("ct mr", "mr", {"ModalitiesInStudy": "CT"}), ("miller ct today", "miller", {"ModalitiesInStudy": "CT", "StudyDate": "20261124"}),
+    ("yesterday", "", {"StudyDate": "20261123"}), ("last 7 days", "", {"StudyDate": "20261117-20261124"}),
+    ("LAST 2 Weeks mr", "", {"StudyDate": "20261110-20261124", "ModalitiesInStudy": "MR"}),
+    ("2026-11-02", "", {"StudyDate": "20261102"}), ("2026-01-02..2026-02-01", "", {"StudyDate": "20260102-20260201"}),
+    ("2026-02-01..2026-01-02", "", {"StudyDate": "20260102-20260201"}), ("2026-13-45", "2026-13-45", {}),
+    ("2026-02-30", "2026-02-30", {}), ("２０２６-01-01", "２０２６-01-01", {}), ("20260101", "20260101", {}), ("..", "..", {}),
+    ("2026-01-02..", "2026-01-02..", {}),
+])
+def test_search_words(typed: str, words: str, filters: dict[str, str]) -> None:
+    assert parse_words(typed, TODAY) == (words, filters)
+
+
+def test_a_very_long_time_is_cut_to_what_a_calendar_holds() -> None:
+    first, _, last = parse_words("last 9999 months", TODAY)[1]["StudyDate"].partition("-")
+    assert last == "20261124"
+    assert 1900 < int(first[:4]) < 2000
+
+
+@pytest.mark.parametrize(("name", "shown"), [
+    ("Doe^Jane", "Doe, Jane"), ("Doe^Jane^Ann^Dr^Jr", "Doe, Jane Ann Jr (Dr)"), ("Doe", "Doe"), ("^Jane", "Jane"), ("", ""),
+    ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou"), ("=山田^太郎", "山田 太郎"), ("A^B^C^D^E^F", "A, B C E (D)"),
+])
+def test_names(name: str, shown: str) -> None:
+    assert pages.person_name(name) == shown
+
+
+def test_small_words() -> None:
+    assert pages.day("20261124") == "2026-11-24"
+    assert pages.day("") == ""
+    assert pages.clock("101112.5") == "10:11"
+    assert pages.size(157_000_000) == "157 MB"
+    assert pages.moment(None) == "–"
+    assert pages.ago(None) == "never"
+
+
+def test_only_files_below_the_viewer_are_given_out(tmp_path: Path) -> None:
+    root = tmp_path / "ohif"
+    (root / "assets").mkdir(parents=True)
+    (root / "assets" / "a.js").write_text("x")
+    (tmp_path / "secret").write_text("x")
+    (root / "link").symlink_to(tmp_path / "secret")
+    assert resolve(root, "assets/a.js") == root / "assets" / "a.js"
+    for name in ("../secret", "assets/../../secret", "/etc/passwd", "link", "assets", "", "a\x00b", "assets\\a.js", "./assets/a.js", "assets//a.js"):
+        assert resolve(root, name) is None, name
+
+
+def test_the_viewer_knows_our_archive_and_no_other() -> None:
+    text = bytes(app_config(None).body).decode()  # type: ignore[arg-type]
+    config: dict[str, Any] = json.loads(text.split("window.config = ", 1)[1].split(";\n", 1)[0])
+    (source,) = config["dataSources"]
+    assert {source["configuration"][k] for k in ("qidoRoot", "wadoRoot", "wadoUriRoot")} == {"/dicomweb"}
+    assert source["configuration"]["dicomUploadEnabled"] is False
+    assert "http" not in json.dumps(config)
+    assert config["routerBasename"] == "/viewer"

@@ -1,5 +1,6 @@
 """The golden table: what each role may do, in full. A change of a policy shows here as a change of this table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,22 +15,24 @@ SELF = {A.CONSOLE_USE, A.SELF_READ, A.SELF_SIGN_IN, A.SELF_SIGN_OUT}
 ADMIN = {
     A.PERSON_ADD, A.PERSON_CONFIRM, A.PERSON_DISABLE, A.PERSON_ENROL, A.PERSON_LIST, A.DEVICE_ADD, A.DEVICE_ISSUE, A.DEVICE_LIST,
     A.DEVICE_REVOKE, A.CLIENT_ADD, A.CLIENT_LIST, A.CLIENT_REVOKE, A.CLIENT_TOKEN, A.AUDIT_READ, A.AUDIT_STUDY_READ, A.AUDIT_VERIFY,
-    A.KEY_STATUS, A.SYSTEM_CHECK, A.SYSTEM_SCRUB,
+    A.KEY_STATUS, A.SYSTEM_CHECK, A.SYSTEM_SCRUB, A.HOLD_LIST, A.HOLD_SET, A.REJECTION_LIFT, A.RETENTION_LIST, A.RETENTION_SET,
+    A.TASK_LIST, A.TASK_SETTLE, A.STUDY_DELETE,
 }
+FRESH = {A.HOLD_SET, A.REJECTION_LIFT, A.RETENTION_SET, A.TASK_SETTLE, A.STUDY_DELETE}  # a person's proof is at most 5 minutes old
+DEVICE = {A.INSTANCE_STORE, A.DICOM_VERIFY, A.INSTANCE_COMMIT}
 TABLE = {
     Role.ADMINISTRATOR: ADMIN | SELF,
-    Role.RADIOLOGIST: SELF | {A.STUDY_SEARCH, A.STUDY_READ, A.AUDIT_STUDY_READ},
-    Role.TECHNOLOGIST: SELF | {A.STUDY_SEARCH, A.INSTANCE_STORE},
+    Role.RADIOLOGIST: SELF | {A.STUDY_SEARCH, A.STUDY_READ, A.STUDY_EXPORT, A.AUDIT_STUDY_READ},
+    Role.TECHNOLOGIST: SELF | {A.STUDY_SEARCH, A.INSTANCE_STORE, A.INSTANCE_REJECT},
     Role.REFERRING: SELF | {A.STUDY_SEARCH},
-    Role.PRIVACY_OFFICER: SELF | {A.AUDIT_READ, A.AUDIT_STUDY_READ, A.AUDIT_VERIFY},
+    Role.PRIVACY_OFFICER: SELF | {A.AUDIT_READ, A.AUDIT_STUDY_READ, A.AUDIT_VERIFY, A.HOLD_LIST, A.HOLD_SET, A.RETENTION_LIST},
     Role.SECURITY_OFFICER: SELF | {A.DEVICE_LIST, A.DEVICE_REVOKE, A.PERSON_LIST, A.PERSON_DISABLE, A.KEY_STATUS, A.SYSTEM_CHECK,
                                    A.AUDIT_VERIFY},
     Role.RESEARCHER: SELF,
-    Role.MODALITY: {A.INSTANCE_STORE, A.DICOM_VERIFY}, Role.WORKSTATION: {A.INSTANCE_STORE, A.DICOM_VERIFY},
-    Role.PACS: {A.INSTANCE_STORE, A.DICOM_VERIFY},
-    Role.SERVICE: {A.INSTANCE_STORE, A.STUDY_SEARCH, A.STUDY_READ},
+    Role.MODALITY: DEVICE, Role.WORKSTATION: DEVICE | {A.INSTANCE_REJECT}, Role.PACS: DEVICE | {A.INSTANCE_REJECT},
+    Role.SERVICE: {A.INSTANCE_STORE, A.INSTANCE_REJECT, A.STUDY_SEARCH, A.STUDY_READ, A.STUDY_EXPORT},
     Role.OPERATOR: ADMIN | {A.INSTANCE_STORE, A.SYSTEM_SERVE},
-    Role.CHORE: {A.SYSTEM_SERVE, A.SYSTEM_SCRUB, A.AUDIT_VERIFY},
+    Role.CHORE: {A.SYSTEM_SERVE, A.SYSTEM_SCRUB, A.AUDIT_VERIFY, A.STUDY_DELETE, A.TASK_LIST, A.INSTANCE_COMMIT},
 }
 KINDS = {
     Role.MODALITY: SubjectKind.DEVICE, Role.WORKSTATION: SubjectKind.DEVICE, Role.PACS: SubjectKind.DEVICE,
@@ -38,7 +41,11 @@ KINDS = {
 RESOURCES = {
     A.STUDY_READ: ResourceKind.STUDY, A.AUDIT_STUDY_READ: ResourceKind.STUDY, A.INSTANCE_STORE: ResourceKind.ARCHIVE,
     A.STUDY_SEARCH: ResourceKind.ARCHIVE, A.DICOM_VERIFY: ResourceKind.ARCHIVE, A.AUDIT_READ: ResourceKind.LEDGER,
-    A.AUDIT_VERIFY: ResourceKind.LEDGER,
+    A.AUDIT_VERIFY: ResourceKind.LEDGER, A.INSTANCE_COMMIT: ResourceKind.ARCHIVE, A.RETENTION_LIST: ResourceKind.ARCHIVE,
+    A.RETENTION_SET: ResourceKind.ARCHIVE, A.TASK_LIST: ResourceKind.ARCHIVE, A.TASK_SETTLE: ResourceKind.ARCHIVE,
+    A.HOLD_LIST: ResourceKind.STUDY, A.HOLD_SET: ResourceKind.STUDY, A.INSTANCE_REJECT: ResourceKind.STUDY,
+    A.REJECTION_LIFT: ResourceKind.STUDY, A.STUDY_DELETE: ResourceKind.STUDY, A.STUDY_EXPORT: ResourceKind.STUDY,
+    A.STUDY_SEND: ResourceKind.STUDY,
 }
 BY_WORD = {"clients": ResourceKind.CLIENT, "devices": ResourceKind.DEVICE, "people": ResourceKind.PERSON}
 
@@ -62,8 +69,34 @@ def test_each_role_may_do_this_and_nothing_else(policy, role: Role) -> None:
     kind = KINDS.get(role, SubjectKind.PERSON)
     plane = Plane.LOCAL if kind in {SubjectKind.LOCAL, SubjectKind.SYSTEM} else Plane.WEB
     who = subject(role, kind=kind, plane=plane)
-    permitted = {a for a in Action if policy.decide(who, a, _resource(a), site="main").is_permitted}
+    permitted = {a for a in Action if policy.decide(who, a, _resource(a), site="main", now=0.0).is_permitted}
     assert permitted == TABLE[role]
+
+
+@pytest.mark.parametrize("role", sorted(TABLE))
+def test_five_minutes_after_the_proof_nothing_is_deleted_or_settled(policy, role: Role) -> None:
+    kind = KINDS.get(role, SubjectKind.PERSON)
+    who = subject(role, kind=kind, plane=Plane.LOCAL if kind in {SubjectKind.LOCAL, SubjectKind.SYSTEM} else Plane.WEB)
+    stale = {a for a in Action if policy.decide(who, a, _resource(a), site="main", now=301.0).is_permitted}
+    assert stale == (TABLE[role] - FRESH if kind is SubjectKind.PERSON else TABLE[role])
+
+
+@pytest.mark.parametrize(("role", "plane", "may_query_in_clear", "is_permitted"), [
+    (Role.WORKSTATION, Plane.DIMSE_TLS, False, True), (Role.PACS, Plane.DIMSE_TLS, False, True),
+    (Role.WORKSTATION, Plane.DIMSE, False, False), (Role.WORKSTATION, Plane.DIMSE, True, True),
+    (Role.PACS, Plane.DIMSE, True, True), (Role.MODALITY, Plane.DIMSE_TLS, True, False), (Role.MODALITY, Plane.DIMSE, True, False),
+])
+def test_devices_read_over_tls_or_by_a_dated_exception(policy, role, plane, may_query_in_clear, is_permitted) -> None:
+    who = replace(subject(role, kind=SubjectKind.DEVICE, plane=plane), may_query_in_clear=may_query_in_clear)
+    for action in (A.STUDY_SEARCH, A.STUDY_READ, A.STUDY_SEND):
+        assert policy.decide(who, action, _resource(action), site="main").is_permitted is is_permitted
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_modality_rejects_nothing_but_its_own(policy, is_own: bool) -> None:
+    who = subject(Role.MODALITY, kind=SubjectKind.DEVICE, plane=Plane.DIMSE)
+    found = policy.decide(who, A.INSTANCE_REJECT, _resource(A.INSTANCE_REJECT, is_own=is_own), site="main")
+    assert found.is_permitted is is_own
 
 
 def test_deny_is_the_default(policy) -> None:

@@ -25,6 +25,7 @@ __all__ = ["Administration", "Keys", "Link"]
 
 _FIRST_SECONDS = 3600.0
 _LINK_SECONDS = 86400.0
+_EXCEPTION_SECONDS = 90 * 86400.0
 _SYSTEM = Resource(kind=ResourceKind.SYSTEM)
 
 
@@ -178,19 +179,26 @@ class Administration:
     # --- devices ------------------------------------------------------------------------------------------------
     def devices_add(
         self, subject: Subject, ae_title: str, *, host: str = "", role: str = Role.MODALITY,
-        certificate_pem: bytes | None = None, owner: str = "", until: float | None = None,
+        certificate_pem: bytes | None = None, owner: str = "", until: float | None = None, port: int = 0,
     ) -> None:
-        """Register a device. Raises: Malformed, Conflict, Missing (owner), Refused."""
+        """Register a device. Raises: Malformed, Conflict, Missing (owner), Refused.
+
+        A workstation or PACS without a certificate is a dated exception: it has an owner (whoever adds it, where none
+        is named) and a last day (90 days from now, where none is given).
+        """
         with self._door.act(subject, Action.DEVICE_ADD, _device(ae_title)) as passage:
             if owner:
                 owner = people.find(passage.connection, owner).name
+            if role in {Role.WORKSTATION, Role.PACS} and certificate_pem is None:
+                owner, until = owner or subject.name, until or self._clock() + _EXCEPTION_SECONDS
             certificate = certificate_digest(certificate_pem) if certificate_pem else None
             devices.add(
                 passage.connection, ae_title, host=host.strip(), role=str(role), certificate=certificate, owner=owner,
-                until=until, created_by=subject.id,
+                until=until, created_by=subject.id, port=port,
             )
             raise_epoch(passage.connection)  # the DICOM TLS port learns of the certificate
-            passage.details |= {"role": str(role), "host": host, "certificate": certificate[1] if certificate else ""}
+            passage.details |= {"role": str(role), "host": host, "port": port, "owner": owner, "until": until or 0,
+                                "certificate": certificate[1] if certificate else ""}
 
     def devices_issue(self, subject: Subject, ae_title: str) -> Issued:
         """Issue a certificate from the device CA and pin it to the device. Raises: Missing, Refused."""

@@ -57,7 +57,7 @@ class Door:
 
     def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
         """Return the policy's answer; records nothing (for lists of what a person may use)."""
-        return self._policy.decide(subject, action, resource, site=self._site)
+        return self._policy.decide(subject, action, resource, site=self._site, now=self._clock())
 
     def enter(self, subject: Subject, action: Action, resource: Resource) -> Grant:
         """Return a Grant, with its decision durable in the ledger.

@@ -130,7 +130,7 @@ class Entrance:
         return Subject(
             kind=SubjectKind.DEVICE, id=f"device:{device.ae_title}", name=device.ae_title,
             roles=frozenset({device.role}), assurance=Assurance.DEVICE, factors=device.factors, authenticated_at=now,
-            session_id=secrets.token_hex(16), peer=peer,
+            session_id=secrets.token_hex(16), peer=peer, may_query_in_clear=device.is_excepted,
         )
 
     def record_stranger(self, peer: Peer, calling_ae: str) -> None:

@@ -19,6 +19,7 @@ _Ae = Annotated[str, typer.Argument(metavar="AE", help="AE title, at most 16 cha
 def add(
     ae: _Ae,
     host: Annotated[str, typer.Option("--host", help="Its address, or a network such as 10.1.2.0/28.")] = "",
+    port: Annotated[int, typer.Option("--port", help="Where it takes studies that are sent to it (C-MOVE).")] = 0,
     role: Annotated[str, typer.Option("--role", help="modality, workstation or pacs.")] = "modality",
     certificate: Annotated[Path | None, typer.Option("--certificate", help="Its certificate (PEM) for DICOM TLS.")] = None,
     owner: Annotated[str, typer.Option("--owner", help="The person whose device it is.")] = "",
@@ -33,7 +34,7 @@ def add(
     with in_house(home) as (house, me):
         house.administration.devices_add(
             me, ae, host=host, role=role, certificate_pem=certificate.read_bytes() if certificate else None,
-            owner=owner, until=end,
+            owner=owner, until=end, port=port,
         )
     say({"ae_title": ae, "role": role, "state": "active"}, as_json=as_json, text=f"{ae} is registered as {role}.")
 

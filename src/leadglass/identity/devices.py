@@ -25,13 +25,18 @@ class Device:
     ae_title: str
     role: str
     factors: tuple[str, ...]
+    is_excepted: bool = False  # has an owner and a last day: a dated exception, see policy
 
 
 def add(
     connection: sa.Connection, ae_title: str, *, host: str, role: str, certificate: tuple[bytes, str] | None,
-    owner: str, until: float | None, created_by: str,
+    owner: str, until: float | None, created_by: str, port: int = 0,
 ) -> None:
-    """Register a device. Args: certificate: (PEM, hex SHA-256 of its DER). Raises: Malformed, Conflict."""
+    """Register a device.
+
+    Args: certificate: (PEM, hex SHA-256 of its DER). port: where it takes associations itself (C-MOVE); 0 = nowhere.
+    Raises: Malformed, Conflict.
+    """
     pem, certificate_sha256 = certificate or (None, "")
     if not is_valid_ae(ae_title):
         raise Malformed("an AE title is 1 to 16 characters, without backslash.")
@@ -39,6 +44,10 @@ def add(
         raise Malformed("role: one of " + ", ".join(sorted(DEVICE_ROLES)) + ".")
     if not host and not certificate_sha256:
         raise Malformed("a device needs --host or --certificate: an AE title alone proves nothing.")
+    if not 0 <= port <= 65535:
+        raise Malformed("port: 1 to 65535.")
+    if port and "/" in host:
+        raise Malformed("a device that takes associations has one address, not a network.")
     if host:
         try:
             host = str(ipaddress.ip_network(host, strict=False))
@@ -51,7 +60,7 @@ def add(
         connection.execute(sa.delete(t.devices).where(t.devices.c.ae_title == ae_title))
     connection.execute(sa.insert(t.devices).values(
         ae_title=ae_title, host=host, role=role, certificate_sha256=certificate_sha256,
-        certificate_pem=pem, owner=owner, until=until, state="active", created_at=time.time(), created_by=created_by,
+        certificate_pem=pem, port=port, owner=owner, until=until, state="active", created_at=time.time(), created_by=created_by,
     ))
 
 
@@ -76,7 +85,7 @@ def recognise(
         if certificate_sha256 != row.certificate_sha256:
             raise Unproven("calling AE title not recognised.")
         factors.append("certificate")
-    return Device(ae_title=ae_title, role=row.role, factors=tuple(factors))
+    return Device(ae_title=ae_title, role=row.role, factors=tuple(factors), is_excepted=bool(row.owner and row.until))
 
 
 def pin_certificate(connection: sa.Connection, ae_title: str, certificate: tuple[bytes, str]) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 import cedarpy
 
 from leadglass.errors import Malformed
-from leadglass.terms import Action, Decision, Resource, ResourceKind, Subject
+from leadglass.terms import Action, Decision, Resource, ResourceKind, Subject, SubjectKind
 
 __all__ = ["Policy"]
 
+_ENDLESS = 2**40
 _ENTITY = {
     ResourceKind.ARCHIVE: "Archive", ResourceKind.CLIENT: "Client", ResourceKind.DEVICE: "Device",
     ResourceKind.LEDGER: "Ledger", ResourceKind.PERSON: "Person", ResourceKind.STUDY: "Study",
@@ -53,8 +54,12 @@ class Policy:
             json.dumps({"staticPolicies": rules, "templates": {}, "templateLinks": []})
         )
 
-    def decide(self, subject: Subject, action: Action, resource: Resource, *, site: str) -> Decision:
+    def decide(
+        self, subject: Subject, action: Action, resource: Resource, *, site: str, now: float | None = None
+    ) -> Decision:
         """Return what the policies say; at most 0.1 ms of CPU.
+
+        Args: now: Unix seconds, from which the age of a person's sign-in counts; without it the age is without end.
 
         Ref: docs/reference/roles.md. Not done here: the record, see access/door.py step 2.
         """
@@ -66,7 +71,7 @@ class Policy:
                 "uid": who,
                 "attrs": {
                     "kind": str(subject.kind), "assurance": int(subject.assurance),
-                    "referringName": subject.referring_name,
+                    "referringName": subject.referring_name, "mayQueryInClear": subject.may_query_in_clear,
                 },
                 "parents": [{"type": "Role", "id": role} for role in sorted(subject.roles)],
             },
@@ -74,7 +79,7 @@ class Policy:
         ]
         request = {
             "principal": who, "action": {"type": "Action", "id": str(action)}, "resource": what,
-            "context": {"plane": str(subject.peer.plane), "site": site},
+            "context": {"plane": str(subject.peer.plane), "site": site, "signInAge": _age(subject, now)},
         }
         result = cedarpy.is_authorized(request, self._set, entities)
         reasons = sorted(result.diagnostics.reasons)
@@ -87,6 +92,12 @@ class Policy:
         return Decision(is_permitted=False, rule="default-deny", reason="No rule permits it.")
 
 
+def _age(subject: Subject, now: float | None) -> int:
+    if subject.kind is not SubjectKind.PERSON:
+        return 0
+    return _ENDLESS if now is None else max(0, int(now - subject.authenticated_at))
+
+
 def _attributes(subject: Subject, resource: Resource) -> dict[str, Any]:
     """Return the attributes that the schema asks of the resource's entity type."""
     facts = resource.facts
@@ -96,7 +107,7 @@ def _attributes(subject: Subject, resource: Resource) -> dict[str, Any]:
             "modalities": [m for m in str(facts.get("modalities", "")).split("\\") if m],
             "referringName": str(facts.get("referring_name", "")),
             "receivedToday": bool(facts.get("received_today", False)),
-            "site": str(facts.get("site", "")),
+            "site": str(facts.get("site", "")), "isOwn": bool(facts.get("is_own", False)),
         }
     if resource.kind is ResourceKind.PERSON:
         return {"isSelf": resource.id != "" and subject.id == f"person:{resource.id}"}

@@ -6,9 +6,10 @@ Times are Unix seconds (float). All of it is PHI or worse: it exists only inside
 import sqlalchemy as sa
 
 __all__ = [
-    "clients", "confirmations", "credentials", "devices", "epoch", "failures", "grants", "instances", "invitations",
-    "ledger", "ledger_head", "metadata", "people", "quarantine", "series", "sessions", "spent", "studies",
-    "study_keys", "tokens",
+    "clients", "commitments", "confirmations", "credentials", "devices", "epoch", "failures", "findings", "grants",
+    "holds", "instances", "invitations", "ledger", "ledger_head", "metadata", "people", "quarantine", "rejections",
+    "retention_rules", "scrub_runs", "sequence_values", "series", "sessions", "spent", "studies", "study_keys", "tasks",
+    "tokens",
 ]
 
 metadata = sa.MetaData()
@@ -39,6 +40,7 @@ studies = sa.Table(
     _C("referring_physician_name", _Text, nullable=False, default=""),
     _C("referring_physician_key", _Text, nullable=False, default=""),
     _C("modalities", _Text, nullable=False, default=""),  # "\\CT\\SR\\": sorted, with a backslash on both ends
+    _C("attributes", _Text, nullable=False, default="{}"),  # JSON model of further attributes, from the first instance
     _C("series_count", sa.Integer, nullable=False, default=0),
     _C("instance_count", sa.Integer, nullable=False, default=0),
     _C("site", _Text, nullable=False, default="main"),
@@ -64,6 +66,7 @@ series = sa.Table(
     _C("station_name", _Text, nullable=False, default=""),
     _C("pps_start_date", _Text, nullable=False, default=""),
     _C("pps_start_time", _Text, nullable=False, default=""),
+    _C("attributes", _Text, nullable=False, default="{}"),  # as in studies
     _C("instance_count", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("study", "series_uid", name="series_once_in_a_study"),
     sa.Index("series_uid", "series_uid"),
@@ -85,16 +88,93 @@ instances = sa.Table(
     _C("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the data set as received
     _C("source", _Text, nullable=False, default=""),  # subject id
     _C("received_at", sa.Float, nullable=False),
+    _C("rejection", _Big),  # id in rejections; NULL = shown; else hidden from search and retrieve
     sa.Index("instances_series", "series"),
     sa.Index("instances_study", "study"),
 )
-quarantine = sa.Table(  # the same UID with other content: kept, reported, not shown
+quarantine = sa.Table(  # versions of an instance beside the one that is shown: kept, reported, not shown
     "quarantine", metadata, _id(),
+    _C("task", _Big),  # id in tasks
+    _C("state", _Text, nullable=False, default="held"),  # held (waits for a decision) | superseded (was shown before)
     _C("sop_instance_uid", _Text, nullable=False), _C("study_uid", _Text, nullable=False),
     _C("object_name", _Text, nullable=False, unique=True), _C("length", _Big, nullable=False),
     _C("digest", sa.LargeBinary, nullable=False), _C("reason", _Text, nullable=False),
     _C("source", _Text, nullable=False), _C("received_at", sa.Float, nullable=False),
+    _C("head", _Text, nullable=False, default="{}"),  # JSON: all that the index needs, if this version is chosen
+    _C("purge_at", sa.Float),  # when a version that lost may be deleted; NULL while it waits
     sa.UniqueConstraint("sop_instance_uid", "digest", name="quarantined_once"),
+    sa.Index("quarantine_task", "task"),
+)
+tasks = sa.Table(  # reconciliation: what a person has to decide, by when
+    "tasks", metadata, _id(),
+    _C("kind", _Text, nullable=False),  # reencoded | demographics | content | identity
+    _C("study_uid", _Text, nullable=False), _C("patient_id", _Text, nullable=False, default=""),
+    _C("source", _Text, nullable=False),  # subject id of the sender
+    _C("state", _Text, nullable=False),  # open | accepted | dismissed
+    _C("instances", sa.Integer, nullable=False, default=0), _C("facts", _Text, nullable=False, default="{}"),  # JSON
+    _C("opened_at", sa.Float, nullable=False), _C("due_at", sa.Float, nullable=False),
+    _C("told_at", sa.Float),  # when its being overdue was put into the ledger
+    _C("closed_at", sa.Float), _C("closed_by", _Text, nullable=False, default=""),
+    _C("reason", _Text, nullable=False, default=""),
+    sa.Index("tasks_state", "state", "due_at"), sa.Index("tasks_study", "study_uid"),
+)
+rejections = sa.Table(  # Key Object Selections that reject instances. Ref: IHE IOCM, PS3.3 CID 7011
+    "rejections", metadata, _id(),
+    _C("note_uid", _Text, nullable=False, unique=True), _C("code", _Text, nullable=False),  # 113001, 113037...
+    _C("study_uid", _Text, nullable=False), _C("source", _Text, nullable=False),
+    _C("instances", sa.Integer, nullable=False, default=0), _C("created_at", sa.Float, nullable=False),
+    _C("state", _Text, nullable=False, default="active"),  # active | lifted
+    sa.Index("rejections_study", "study_uid"),
+)
+holds = sa.Table(  # legal holds: nothing of the study is deleted while one is open
+    "holds", metadata, _id(),
+    _C("study_uid", _Text, nullable=False), _C("reason", _Text, nullable=False),
+    _C("set_by", _Text, nullable=False), _C("set_at", sa.Float, nullable=False),
+    _C("released_by", _Text, nullable=False, default=""), _C("released_at", sa.Float),
+    sa.Index("holds_study", "study_uid"),
+)
+retention_rules = sa.Table(
+    "retention_rules", metadata, _id(),
+    _C("site", _Text, nullable=False), _C("modality", _Text, nullable=False),  # "" = any
+    _C("keep_days", sa.Integer, nullable=False),  # from the study's date: earlier nobody deletes
+    _C("delete_after_days", sa.Integer),  # NULL = never by itself
+    _C("set_by", _Text, nullable=False), _C("set_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("site", "modality", name="one_rule_each"),
+)
+scrub_runs = sa.Table(
+    "scrub_runs", metadata, _id(),
+    _C("state", _Text, nullable=False),  # running | done
+    _C("started_at", sa.Float, nullable=False), _C("ended_at", sa.Float),
+    _C("cursor", _Big, nullable=False, default=0),  # last instance id read: a restart goes on from here
+    _C("objects", _Big, nullable=False, default=0), _C("verified", _Big, nullable=False, default=0),
+    _C("bytes", _Big, nullable=False, default=0), _C("findings", sa.Integer, nullable=False, default=0),
+)
+findings = sa.Table(  # what a scrub found; names objects, never a patient
+    "findings", metadata, _id(),
+    _C("run", _Big, sa.ForeignKey("scrub_runs.id"), nullable=False), _C("object_name", _Text, nullable=False),
+    _C("study_uid", _Text, nullable=False, default=""), _C("what", _Text, nullable=False),
+    _C("found_at", sa.Float, nullable=False), _C("state", _Text, nullable=False, default="open"),  # open | mended
+)
+commitments = sa.Table(  # storage commitment requests until their result was taken. Ref: PS3.4 J
+    "commitments", metadata, _id(),
+    _C("transaction_uid", _Text, nullable=False), _C("ae_title", _Text, nullable=False),
+    _C("source", _Text, nullable=False), _C("study_uids", _Text, nullable=False, default="[]"),  # JSON
+    _C("instances", _Text, nullable=False),  # JSON: [[SOP class, SOP instance], ...]
+    _C("state", _Text, nullable=False),  # waiting | done | given-up
+    _C("tries", sa.Integer, nullable=False, default=0), _C("next_try_at", sa.Float, nullable=False),
+    _C("requested_at", sa.Float, nullable=False), _C("ended_at", sa.Float),
+    sa.UniqueConstraint("ae_title", "transaction_uid", name="commitment_once"),
+    sa.Index("commitments_due", "state", "next_try_at"),
+)
+sequence_values = sa.Table(  # values inside sequences that can be matched. Ref: PS3.4 C.2.2.2.6
+    "sequence_values", metadata, _id(),
+    _C("study", _Big, sa.ForeignKey("studies.id"), nullable=False),
+    _C("series", _Big, sa.ForeignKey("series.id")),  # NULL = an attribute of the study
+    _C("keyword", _Text, nullable=False),  # RequestAttributesSequence.ScheduledProcedureStepID
+    _C("item", sa.Integer, nullable=False),  # from 0: the keys of one question must hold in one item
+    _C("value", _Text, nullable=False),
+    sa.Index("sequence_values_find", "keyword", "value"), sa.Index("sequence_values_series", "series"),
+    sa.Index("sequence_values_study", "study"),
 )
 study_keys = sa.Table(
     "study_keys", metadata,
@@ -182,6 +262,7 @@ devices = sa.Table(
     _C("host", _Text, nullable=False, default=""),  # numeric address, network in CIDR or "" with a certificate
     _C("role", _Text, nullable=False),
     _C("certificate_sha256", _Text, nullable=False, default=""), _C("certificate_pem", sa.LargeBinary),
+    _C("port", sa.Integer, nullable=False, default=0),  # where it takes associations; 0 = it takes none
     _C("owner", _Text, nullable=False, default=""), _C("until", sa.Float),
     _C("state", _Text, nullable=False), _C("created_at", sa.Float, nullable=False),
     _C("created_by", _Text, nullable=False), _C("last_seen_at", sa.Float),

@@ -74,4 +74,5 @@ class Subject:
     authenticated_at: float  # Unix seconds
     session_id: str  # random handle of the session, association or token; never the secret itself
     peer: Peer
+    may_query_in_clear: bool = False  # a device with an owner and a last day: a dated exception to DICOM over TLS
     referring_name: str = ""  # for role referring: the name as it stands in ReferringPhysicianName, normalised

@@ -25,6 +25,10 @@ class Action(StrEnum):
     DEVICE_LIST = "devices:device:list"
     DEVICE_REVOKE = "devices:device:revoke"
     DICOM_VERIFY = "dicom:association:verify"  # C-ECHO
+    HOLD_LIST = "archive:hold:list"
+    HOLD_SET = "archive:hold:set"  # set or release a legal hold
+    INSTANCE_COMMIT = "archive:instance:commit"  # storage commitment
+    INSTANCE_REJECT = "archive:instance:reject"  # by a Key Object Selection
     INSTANCE_STORE = "archive:instance:store"
     KEY_STATUS = "keys:key:status"
     PERSON_ADD = "people:person:add"
@@ -32,14 +36,22 @@ class Action(StrEnum):
     PERSON_DISABLE = "people:person:disable"
     PERSON_ENROL = "people:person:enrol"  # a fresh one-time link
     PERSON_LIST = "people:person:list"
+    REJECTION_LIFT = "archive:rejection:lift"
+    RETENTION_LIST = "archive:retention:list"
+    RETENTION_SET = "archive:retention:set"
     SELF_READ = "people:self:read"
     SELF_SIGN_IN = "people:self:sign-in"
     SELF_SIGN_OUT = "people:self:sign-out"
+    STUDY_DELETE = "archive:study:delete"
+    STUDY_EXPORT = "archive:study:export"  # a file to take away: ZIP with DICOMDIR
     STUDY_READ = "archive:study:read"
     STUDY_SEARCH = "archive:study:search"
+    STUDY_SEND = "archive:study:send"  # C-MOVE to a registered device
     SYSTEM_CHECK = "system:home:check"  # doctor
     SYSTEM_SCRUB = "system:objects:scrub"
     SYSTEM_SERVE = "system:server:serve"  # start and stop
+    TASK_LIST = "archive:task:list"
+    TASK_SETTLE = "archive:task:settle"  # reconciliation: choose between two versions
 
 
 class ResourceKind(StrEnum):

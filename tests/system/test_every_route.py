@@ -73,9 +73,10 @@ def test_every_row_has_an_action_or_a_reason() -> None:
 
 
 def test_every_dimse_command_has_an_action() -> None:
-    assert {int(field) for field in HANDLERS} == {0x0001, 0x0030}
-    for service in HANDLERS.values():
+    assert {service.command for service in HANDLERS} == {0x0001, 0x0030}
+    for service in HANDLERS:
         assert isinstance(service.action, Action)
+        assert service.sop_classes
 
 
 def test_every_action_is_in_the_policy_schema(tmp_path: Any) -> None:

@@ -5,9 +5,12 @@ from typing import Final
 
 from leadglass.errors import Malformed
 
-__all__ = ["NO_DATA_SET", "CommandField", "decode_command", "encode_command"]
+__all__ = ["HAS_DATA_SET", "NO_DATA_SET", "Command", "CommandField", "decode_command", "encode_command"]
+
+Command = dict[str, str | int]  # keyword -> value
 
 NO_DATA_SET: Final = 0x0101
+HAS_DATA_SET: Final = 0x0001
 _MAX_COMMAND: Final = 4096
 
 
@@ -16,8 +19,14 @@ class CommandField:
 
     C_STORE_RQ: Final = 0x0001
     C_STORE_RSP: Final = 0x8001
+    C_GET_RQ: Final = 0x0010
+    C_FIND_RQ: Final = 0x0020
+    C_MOVE_RQ: Final = 0x0021
     C_ECHO_RQ: Final = 0x0030
     C_ECHO_RSP: Final = 0x8030
+    N_EVENT_REPORT_RQ: Final = 0x0100
+    N_EVENT_REPORT_RSP: Final = 0x8100
+    N_ACTION_RQ: Final = 0x0130
     C_CANCEL_RQ: Final = 0x0FFF
 
 
@@ -35,11 +44,11 @@ _ELEMENTS: Final = {
 _BY_NAME: Final = {name: (element, vr) for element, (name, vr) in _ELEMENTS.items()}
 
 
-def decode_command(data: bytes) -> dict[str, str | int]:
+def decode_command(data: bytes) -> Command:
     """Return keyword -> value; unknown elements are passed over. Raises: Malformed."""
     if len(data) > _MAX_COMMAND:
         raise Malformed("a command set larger than 4 KiB.")
-    values: dict[str, str | int] = {}
+    values: Command = {}
     at = 0
     while at < len(data):
         if at + 8 > len(data):
@@ -62,7 +71,7 @@ def decode_command(data: bytes) -> dict[str, str | int]:
     return values
 
 
-def encode_command(values: dict[str, str | int]) -> bytes:
+def encode_command(values: Command) -> bytes:
     """Return the command set with its group length, elements in order."""
     body = b""
     for element, vr, value in sorted((*_BY_NAME[name], value) for name, value in values.items()):

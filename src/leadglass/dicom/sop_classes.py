@@ -1,13 +1,33 @@
-"""Storage SOP classes of the standard as data, retired ones that devices still send included.
+"""SOP classes as data: verification, query/retrieve, storage commitment, and the storage classes of the standard,
+retired ones that devices still send included.
 
-Ref: PS3.4 B.5, PS3.6 A. Made from the tables of pydicom and pynetdicom; a test holds them together.
+Ref: PS3.4 A, B.5, C.6, J.3, PS3.6 A. Storage made from the tables of pydicom and pynetdicom; a test holds them together.
 """
 
 from typing import Final
 
-__all__ = ["STORAGE_SOP_CLASSES", "VERIFICATION"]
+__all__ = [
+    "FIND_SOP_CLASSES", "GET_SOP_CLASSES", "MOVE_SOP_CLASSES", "PATIENT_ROOT", "STORAGE_COMMITMENT",
+    "STORAGE_COMMITMENT_INSTANCE", "STORAGE_SOP_CLASSES", "STUDY_ROOT", "VERIFICATION",
+]
 
 VERIFICATION: Final = "1.2.840.10008.1.1"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"  # push model
+STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"  # the one well-known instance of it
+PATIENT_ROOT: Final = "1.2.840.10008.5.1.4.1.2.1"  # the information models' common stem: .1 FIND, .2 MOVE, .3 GET
+STUDY_ROOT: Final = "1.2.840.10008.5.1.4.1.2.2"
+FIND_SOP_CLASSES: Final = {
+    PATIENT_ROOT + ".1": "Patient Root Query/Retrieve Information Model - FIND",
+    STUDY_ROOT + ".1": "Study Root Query/Retrieve Information Model - FIND",
+}
+MOVE_SOP_CLASSES: Final = {
+    PATIENT_ROOT + ".2": "Patient Root Query/Retrieve Information Model - MOVE",
+    STUDY_ROOT + ".2": "Study Root Query/Retrieve Information Model - MOVE",
+}
+GET_SOP_CLASSES: Final = {
+    PATIENT_ROOT + ".3": "Patient Root Query/Retrieve Information Model - GET",
+    STUDY_ROOT + ".3": "Study Root Query/Retrieve Information Model - GET",
+}
 STORAGE_SOP_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.1": "Computed Radiography Image Storage",
     "1.2.840.10008.5.1.4.1.1.1.1": "Digital X-Ray Image Storage - For Presentation",

@@ -1,7 +1,7 @@
 """One association on one connection, in one thread: request, messages, release. Ref: PS3.8 9.2, as an acceptor.
 
 Steps: 1 the request is read within ARTIM; 2 who calls is proved, or rejected with one answer whatever was wrong;
-3 contexts are agreed; 4 messages are taken, their data sets passed on as they come; 5 release, abort or silence ends it.
+3 contexts are agreed; 4 messages are taken, see conversation.py; 5 release, abort or silence ends it.
 """
 
 import socket
@@ -12,11 +12,11 @@ from typing import Final
 import structlog
 
 from leadglass.access import House
-from leadglass.dicom.command import NO_DATA_SET, CommandField, decode_command, encode_command
 from leadglass.dimse import pdu
-from leadglass.dimse.handlers import HANDLERS, Exchange, Receiver, Service
-from leadglass.dimse.negotiation import Context, negotiate
-from leadglass.dimse.status import UNRECOGNIZED_OPERATION, place_of
+from leadglass.dimse.conversation import Conversation
+from leadglass.dimse.exchange import Exchange
+from leadglass.dimse.negotiation import negotiate
+from leadglass.dimse.status import place_of
 from leadglass.dimse.wire import PeerGone, Wire
 from leadglass.errors import LeadglassError, Malformed, Unproven
 from leadglass.settings import Settings
@@ -27,7 +27,6 @@ __all__ = ["ARTIM_SECONDS", "Association"]
 _log = structlog.get_logger()
 ARTIM_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 20.0
-_MAX_COMMAND: Final = 65536
 _USER: Final = 0
 _PROVIDER: Final = 2
 
@@ -45,15 +44,10 @@ class Association:
         self._house = house
         self._settings = settings
         self._wire = Wire(
-            sock, max_pdu=settings.max_pdu_bytes, is_ended=lambda: self._is_stopping and not self._is_busy)
-        self._is_stopping = self._is_busy = False
-        self._command = bytearray()
-        self._receiver: Receiver | None = None
-        self._message: tuple[Service | None, int, dict[str, str | int]] | None = None  # service, context id, command
-        self._contexts: dict[int, Context] = {}
-        self._max_length = 0
-        self._until = 0.0  # when the message in hand must have ended; 0 = there is none
-        self._taken = 0  # bytes of its data set
+            sock, max_pdu=settings.max_pdu_bytes,
+            is_ended=lambda: self._is_stopping and not (self._conversation and self._conversation.is_busy))
+        self._is_stopping = False
+        self._conversation: Conversation | None = None
 
     def stop(self) -> None:
         """End after the message in hand; at once when there is none."""
@@ -72,13 +66,14 @@ class Association:
         started, end = time.monotonic(), "aborted"
         calling = ""
         try:
-            request = self._request()  # step 1
+            request = self._request()
             calling = request.calling_ae
-            exchange = self._enter(request)  # step 2
-            if exchange is None:
+            exchange = self._enter(request)
+            if exchange is None or self._conversation is None:
                 end = "rejected"
                 return
-            end = self._serve(exchange)  # step 4
+            end = self._conversation.serve()  # step 4
+            self._leave(end)  # step 5
         except PeerGone as e:
             end = "stopped" if self._is_stopping else f"peer {e}"
             if self._is_stopping:
@@ -95,8 +90,8 @@ class Association:
             _log.error("association_incident", error=type(e).__name__, place=place_of(e))
             self._try_write(pdu.encode_abort(_PROVIDER, 0))
         finally:
-            if self._receiver is not None:
-                self._receiver.drop()
+            if self._conversation is not None:
+                self._conversation.drop()
             _log.info(
                 "association", calling=calling, address=self._peer.address, plane=str(self._peer.plane), end=end,
                 stored=exchange.stored if exchange else 0, failed=exchange.failed if exchange else 0,
@@ -104,6 +99,7 @@ class Association:
             )
 
     def _request(self) -> pdu.AssociateRequest:
+        """Step 1."""
         kind, body = self._wire.read(wait=ARTIM_SECONDS, whole=ARTIM_SECONDS)
         if kind != pdu.ASSOCIATE_RQ:
             raise Malformed("something else than an association request came first.")
@@ -121,93 +117,22 @@ class Association:
             self._try_write(pdu.encode_reject(2, 3, 2))  # transient, provider (presentation), local limit exceeded
             self._linger()
             return None
-        results, self._contexts = negotiate(request)
-        self._max_length = request.max_length
-        self._write(pdu.encode_accept(request, results, self._settings.max_pdu_bytes))
-        return Exchange(self._house, subject)
+        results, contexts = negotiate(request)
+        exchange = Exchange(self._house, subject)
+        self._conversation = Conversation(
+            self._wire, exchange, contexts, self._settings, max_length=request.max_length,
+            is_stopping=lambda: self._is_stopping)
+        accept = pdu.encode_accept(request, results, self._settings.max_pdu_bytes)
+        self._wire.write(accept, within=_ANSWER_SECONDS)
+        return exchange
 
-    def _serve(self, exchange: Exchange) -> str:
-        """Step 4; return how it ended."""
-        idle = float(self._settings.association_idle_seconds)
-        while True:
-            kind, body = self._wire.read(wait=idle, whole=idle)
-            if kind == pdu.DATA:
-                for value in pdu.decode_data(body):
-                    self._value(value, exchange)
-                if self._is_stopping and self._message is None:
-                    self._try_write(pdu.encode_abort(_PROVIDER, 0))
-                    return "stopped"
-            elif kind == pdu.RELEASE_RQ:
-                self._try_write(pdu.encode_release_reply())
-                self._linger()
-                return "released"
-            elif kind == pdu.ABORT:
-                return "aborted by peer"
-            else:
-                raise Malformed("a protocol data unit that has no place here.")
-
-    def _value(self, value: pdu.Pdv, exchange: Exchange) -> None:
-        """Take one presentation data value: command sets gather, data sets pass on."""
-        if value.context_id not in self._contexts:
-            raise Malformed("a value for a context that was not accepted.")
-        now = time.monotonic()
-        self._until = self._until or now + self._settings.max_request_seconds
-        if now > self._until:  # each unit in time, the message never: a sender who would hold a place for ever
-            raise Malformed("a message that takes too long.")
-        if value.is_command:
-            if self._message is not None or len(self._command) + len(value.data) > _MAX_COMMAND:
-                raise Malformed("a command set out of turn, or too long.")
-            self._command += value.data
-            if value.is_last:
-                command, self._command = decode_command(bytes(self._command)), bytearray()
-                self._begin(command, value.context_id, exchange)
-            return
-        if self._message is None or self._message[1] != value.context_id:
-            raise Malformed("a data set without its command.")
-        self._taken += len(value.data)
-        if self._taken > 2 * self._settings.max_instance_bytes:  # what is refused is read and dropped, up to here
-            raise Malformed("a data set without end.")
-        if self._receiver is not None and value.data:
-            self._receiver.feed(value.data)
-        if value.is_last:
-            self._end_message()
-
-    def _begin(self, command: dict[str, str | int], context_id: int, exchange: Exchange) -> None:
-        field = int(command.get("CommandField", -1))
-        if field == CommandField.C_CANCEL_RQ:
-            self._until = 0.0
-            return  # nothing here takes long enough to be cancelled
-        if field & 0x8000:
-            raise Malformed("a response came where a request is wanted.")
-        self._is_busy = True
-        service = HANDLERS.get(field)
-        self._message = (service, context_id, command)
-        self._receiver = service.receive(exchange, command, self._contexts[context_id]) if service else None
-        if command.get("CommandDataSetType", NO_DATA_SET) == NO_DATA_SET:
-            self._end_message()
-
-    def _end_message(self) -> None:
-        """Answer the message in hand. Ref: PS3.7 9.3."""
-        assert self._message is not None
-        service, context_id, command = self._message
-        status, comment = UNRECOGNIZED_OPERATION, ""
-        if self._receiver is not None:
-            status, comment = self._receiver.finish()
-        self._receiver = self._message = None
-        field = service.response if service else int(command.get("CommandField", 0)) | 0x8000
-        answer: dict[str, str | int] = {
-            "CommandField": field, "MessageIDBeingRespondedTo": int(command.get("MessageID", 0)),
-            "CommandDataSetType": NO_DATA_SET, "Status": status,
-        }
-        answer |= {k: command[k] for k in ("AffectedSOPClassUID", "AffectedSOPInstanceUID") if command.get(k)}
-        if comment:
-            answer["ErrorComment"] = comment
-        self._write(pdu.encode_data(context_id, encode_command(answer), is_command=True, max_length=self._max_length))
-        self._is_busy = False
-        self._until, self._taken = 0.0, 0
-
-    def _write(self, data: bytes) -> None:
-        self._wire.write(data, within=_ANSWER_SECONDS)
+    def _leave(self, end: str) -> None:
+        """Step 5: answer a release; tell a peer that we stop."""
+        if end == "released":
+            self._try_write(pdu.encode_release_reply())
+            self._linger()
+        elif end == "stopped":
+            self._try_write(pdu.encode_abort(_PROVIDER, 0))
 
     def _try_write(self, data: bytes) -> None:
         try:

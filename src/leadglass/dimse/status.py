@@ -10,7 +10,7 @@ from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed,
 
 __all__ = [
     "CANNOT_UNDERSTAND", "DUPLICATE", "NOT_AUTHORIZED", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PROCESSING_FAILURE",
-    "SUCCESS", "UNRECOGNIZED_OPERATION", "place_of", "status_of",
+    "SUCCESS", "UNRECOGNIZED_OPERATION", "is_failure", "place_of", "status_of",
 ]
 
 _log = structlog.get_logger()
@@ -46,6 +46,11 @@ def status_of(error: Exception) -> tuple[int, str]:
         case _:
             _log.error("dimse_incident", error=type(error).__name__, place=place_of(error))
             return PROCESSING_FAILURE, "processing failure"
+
+
+def is_failure(status: int) -> bool:
+    """Return whether a status is neither success, pending, cancel nor warning. Ref: PS3.7 C."""
+    return status not in {SUCCESS, 0x0001, 0x0107, 0x0116, 0xFE00, 0xFF00, 0xFF01} and status >> 12 != 0xB
 
 
 def place_of(error: BaseException) -> list[str]:

@@ -1,6 +1,7 @@
 """Whole protocol data units from a socket, into one buffer that is used again: nothing grows with what a peer claims."""
 
 import socket
+import ssl
 import time
 from collections.abc import Callable
 
@@ -38,23 +39,68 @@ class Wire:
             self._fill(1, time.monotonic() + wait)
         deadline = time.monotonic() + whole
         self._fill(HEADER.size, deadline)
-        kind, length = HEADER.unpack_from(self._buffer, self._start)
-        limit = self._limit if kind == DATA else MAX_ASSOCIATE
-        if not 1 <= kind <= ABORT or length > limit or HEADER.size + length > len(self._buffer):
-            raise Malformed("a protocol data unit of unknown type, or larger than was agreed.")
+        kind, length = self._header()
         self._fill(HEADER.size + length, deadline)
         start = self._start + HEADER.size
         self._start = start + length
         return kind, self._view[start : self._start]
 
-    def _fill(self, need: int, deadline: float) -> None:
-        """Have `need` bytes from _start on."""
+    def peek(self) -> tuple[int, memoryview] | None:
+        """Return the next whole unit if it is here already, and leave it for `read`; None when it is not. Never waits.
+
+        Raises: PeerGone, Malformed.
+        """
+        self._take_what_is_here()
+        if self._end - self._start < HEADER.size:
+            return None
+        kind, length = self._header()
+        if self._end - self._start < HEADER.size + length:
+            return None
+        start = self._start + HEADER.size
+        return kind, self._view[start : start + length]
+
+    def has_input(self) -> bool:
+        """Return whether the peer has sent something that was not read yet. Never waits. Raises: PeerGone."""
+        if self._start == self._end:
+            self._take_what_is_here()
+        return self._end > self._start
+
+    def _take_what_is_here(self) -> None:
+        """Read once, without waiting, into what is free of the buffer."""
+        self._make_room(1)
+        if self._end == len(self._buffer):
+            return
+        try:
+            self._sock.settimeout(0.0)
+            count = self._sock.recv_into(self._view[self._end :])
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError as e:
+            raise PeerGone(type(e).__name__) from e
+        if count == 0:
+            raise PeerGone("closed")
+        self._end += count
+
+    def _header(self) -> tuple[int, int]:
+        """Return (type, length) of the unit that begins at _start. Raises: Malformed."""
+        kind, length = HEADER.unpack_from(self._buffer, self._start)
+        limit = self._limit if kind == DATA else MAX_ASSOCIATE
+        if not 1 <= kind <= ABORT or length > limit or HEADER.size + length > len(self._buffer):
+            raise Malformed("a protocol data unit of unknown type, or larger than was agreed.")
+        return kind, length
+
+    def _make_room(self, need: int) -> None:
+        """Have room for `need` bytes from _start on."""
         if self._start == self._end:
             self._start = self._end = 0
-        if self._start + need > len(self._buffer):
+        if self._start + need > len(self._buffer) or self._end == len(self._buffer):
             rest = self._end - self._start
             self._view[:rest] = bytes(self._view[self._start : self._end])
             self._start, self._end = 0, rest
+
+    def _fill(self, need: int, deadline: float) -> None:
+        """Have `need` bytes from _start on."""
+        self._make_room(need)
         while self._end - self._start < need:
             left = deadline - time.monotonic()
             if left <= 0:

@@ -1,9 +1,7 @@
 """Foreign programs as peers."""
 
-import shutil
-import subprocess
-
 import pytest
+from dcmtk_peer import run
 from dimse_world import world
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -22,22 +20,15 @@ def port(tmp_path_factory):
         yield running
 
 
-def run(name, *arguments):
-    program = shutil.which(name)
-    if program is None:
-        pytest.skip(f"{name} is not installed")
-    return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
-
-
 def test_echoscu(port):
     done = run("echoscu", "-v", "-aet", "CT1", "-aec", "LEADGLASS", "127.0.0.1", port.plain)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.output
 
 
 def test_echoscu_of_a_stranger(port):
     done = run("echoscu", "-v", "-aet", "NOBODY", "-aec", "LEADGLASS", "127.0.0.1", port.plain)
-    assert done.returncode != 0
-    assert "Calling AE Title Not Recognized" in done.stdout + done.stderr
+    assert done.code != 0
+    assert "Calling AE Title Not Recognized" in done.output
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -51,6 +42,6 @@ def test_storescu(port, tmp_path, name):
     chosen = {"JPEG2000.dcm": ["-xw"], "JPEG-lossy.dcm": ["-xx"], "MR_small_RLE.dcm": ["-xr"], "image_dfl.dcm": ["-xd"],
               "MR_small_bigendian.dcm": ["-xb"], "MR_small_implicit.dcm": ["-xi"]}.get(name, [])
     done = run("storescu", "-v", *chosen, "-aet", "CT1", "-aec", "LEADGLASS", "127.0.0.1", port.plain, path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Success" in done.stdout + done.stderr
+    assert done.code == 0, done.output
+    assert "Success" in done.output
     assert port.instances == before + 1

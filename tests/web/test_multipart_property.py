@@ -1,5 +1,6 @@
 """The multipart parser: any cut of a good body gives the same parts; any change of a body is read or refused."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,3 +53,9 @@ def test_a_body_without_its_end_is_refused(at: int) -> None:
     except Malformed:
         return
     raise AssertionError("a cut body passed for a whole one")
+
+
+def test_the_boundary_that_orthanc_sends_is_taken_and_a_longer_one_refused() -> None:
+    MultipartParser("4254d5f0-d973-427b-afc4-1066f42eabe7-4254d5f0-d973-427b-afc4-1066f42eabe7")  # 73 characters
+    with pytest.raises(Malformed, match="boundary"):
+        MultipartParser("b" * 129)

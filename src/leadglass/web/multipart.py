@@ -1,7 +1,7 @@
 """A bounded, sans-I/O parser of multipart bodies. Ref: RFC 2046 5.1; RFC 2387; PS3.18 8.6.1.
 
 Feed it what has arrived and handle the events. Nothing is kept but the tail that may be a boundary; a part's body
-comes out in pieces as it arrives. Bounds: boundary 70 characters, headers of a part 8 KiB, preamble and padding
+comes out in pieces as it arrives. Bounds: boundary 128 characters, headers of a part 8 KiB, preamble and padding
 4 KiB, parts 20,000. A body that ends before its closing boundary is Malformed.
 """
 
@@ -15,12 +15,12 @@ from leadglass.errors import Malformed
 
 __all__ = ["BodyData", "MultipartParser", "PartBegin", "PartEnd", "encode_part", "new_boundary"]
 
-MAX_BOUNDARY: Final = 70
+MAX_BOUNDARY: Final = 128  # RFC 2046 5.1.1 allows 70; Orthanc sends 73 (two UUIDs), and longer ones harm nobody
 MAX_HEADER_BYTES: Final = 8192
 MAX_PADDING: Final = 4096
 MAX_PARTS: Final = 20_000
 _MAX_HEADERS: Final = 32
-_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,127}[0-9A-Za-z'()+_,./:=?-]")
 _NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -59,7 +59,7 @@ class MultipartParser:
 
     def __init__(self, boundary: str) -> None:
         if len(boundary) > MAX_BOUNDARY or _BOUNDARY.fullmatch(boundary) is None:
-            raise Malformed("multipart: the boundary has 1-70 characters of RFC 2046 5.1.1.")
+            raise Malformed("multipart: the boundary has 1-128 characters of RFC 2046 5.1.1.")
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         # The first boundary may stand at the very start, without its CRLF: pretend that one came before.
         self._buffer = bytearray(b"\r\n")

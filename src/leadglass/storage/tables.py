@@ -133,19 +133,22 @@ holds = sa.Table(  # legal holds: nothing of the study is deleted while one is o
     _C("released_by", _Text, nullable=False, default=""), _C("released_at", sa.Float),
     sa.Index("holds_study", "study_uid"),
 )
-retention_rules = sa.Table(
+retention_rules = sa.Table(  # never changed: the newest row that has taken effect counts, older ones are the history
     "retention_rules", metadata, _id(),
     _C("site", _Text, nullable=False), _C("modality", _Text, nullable=False),  # "" = any
     _C("keep_days", sa.Integer, nullable=False),  # from the study's date: earlier nobody deletes
     _C("delete_after_days", sa.Integer),  # NULL = never by itself
     _C("set_by", _Text, nullable=False), _C("set_at", sa.Float, nullable=False),
-    sa.UniqueConstraint("site", "modality", name="one_rule_each"),
+    _C("effective_at", sa.Float, nullable=False), _C("is_removed", sa.Boolean, nullable=False, default=False),
+    sa.Index("retention_rules_of", "site", "modality"),
 )
 scrub_runs = sa.Table(
     "scrub_runs", metadata, _id(),
-    _C("state", _Text, nullable=False),  # running | done
+    _C("state", _Text, nullable=False),  # running | done | cut
+    _C("started_by", _Text, nullable=False, default=""),  # subject id: the schedule resumes only its own
     _C("started_at", sa.Float, nullable=False), _C("ended_at", sa.Float),
-    _C("cursor", _Big, nullable=False, default=0),  # last instance id read: a restart goes on from here
+    _C("phase", _Text, nullable=False, default="instances"),  # instances | quarantine | keys | index
+    _C("cursor", _Big, nullable=False, default=0),  # last id read in the phase: a restart goes on from here
     _C("objects", _Big, nullable=False, default=0), _C("verified", _Big, nullable=False, default=0),
     _C("bytes", _Big, nullable=False, default=0), _C("findings", sa.Integer, nullable=False, default=0),
 )

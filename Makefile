@@ -11,10 +11,11 @@ BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+SECONDS ?= 60
 SLOW := browser or faults or peer
 
-.PHONY: help setup up demo test test-fast test-slow test-browser test-peers test-faults test-corpus check bench \
-        bench-quick clean packages
+.PHONY: help setup up demo test test-fast test-slow test-browser test-peers test-faults test-corpus fuzz check \
+        bench bench-quick clean packages
 
 help:  ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -35,10 +36,10 @@ test: setup packages  ## Set up and run all tests but those over the corpus
 	$(PYTEST) -m "not corpus" $(ARGS)
 
 test-fast: setup  ## The tests that need no browser, no peer and no killing
-	$(PYTEST) -m "not ($(SLOW) or corpus)" $(ARGS)
+	$(PYTEST) -m "not ($(SLOW) or corpus or fuzz)" $(ARGS)
 
 test-slow: setup packages  ## The tests with browsers, real peers and faults
-	$(PYTEST) -m "($(SLOW)) and not corpus" $(ARGS)
+	$(PYTEST) -m "($(SLOW)) and not (corpus or fuzz)" $(ARGS)
 
 test-browser: setup packages  ## The journeys in Chromium
 	$(PYTEST) -m "browser and not corpus" $(ARGS)
@@ -52,6 +53,9 @@ test-faults: setup  ## Killed processes, full disks
 test-corpus: setup packages  ## The tests over ../shared/data
 	@test -d ../shared/data || { echo "../shared/data is not here: nothing to run over." >&2; exit 1; }
 	$(PYTEST) -m corpus $(ARGS)
+
+fuzz: setup  ## Fuzz each parser for SECONDS=60; findings stay in fuzz-findings
+	FUZZ_SECONDS=$(SECONDS) $(PYTEST) -m fuzz $(ARGS)
 
 check: setup  ## Lint, types, import contracts, architecture, documents
 	$(BIN)/ruff check src tests tools

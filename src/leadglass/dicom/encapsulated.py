@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 from leadglass.errors import Damaged, Malformed
@@ -38,6 +39,8 @@ def frame_fragments(read: Callable[[int, int], bytes], start: int, end: int, fra
     Rules: one fragment a frame where the counts agree; else the offset table; else all fragments are one frame's.
     Raises: Malformed, Damaged.
     """
+    if frames < 1:
+        raise Malformed("no such frame.")
     table, spans, starts = _items(read, start, end)
     if len(spans) == frames:
         return [[span] for span in spans]
@@ -50,6 +53,8 @@ def frame_fragments(read: Callable[[int, int], bytes], start: int, end: int, fra
             first = [places[offset] for offset in offsets]
         except KeyError as e:
             raise Malformed("the basic offset table points between fragments.") from e
+        if first[0] != 0 or any(a >= b for a, b in pairwise(first)):  # else a frame of nothing, or of another's bytes
+            raise Malformed("the basic offset table is out of order.")
         return [spans[a:b] for a, b in zip(first, [*first[1:], len(spans)], strict=True)]
     raise Malformed("the fragments cannot be told apart into frames.")
 

@@ -1,9 +1,12 @@
 """Index rows of studies, series and instances, written inside the caller's transaction."""
 
+import json
+
 import sqlalchemy as sa
 
+from leadglass.archive.further import keep, models_of
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
-from leadglass.archive.search import fold
+from leadglass.archive.names import fold
 from leadglass.storage import tables as t
 
 __all__ = ["index_staged"]
@@ -81,12 +84,16 @@ def _study(connection: sa.Connection, staged: Staged, now: float, site: str) -> 
     mark = f"\\{a.modality}\\" if a.modality else ""
     if row is None:
         values = {name: getattr(a, name) for name in _STUDY}
+        model, _ = models_of(staged.head)
         added = connection.execute(sa.insert(s).values(
-            **values, study_uid=staged.head.study_uid, patient_name_key=fold(a.patient_name),
+            **values, attributes=json.dumps(model), study_uid=staged.head.study_uid, patient_name_key=fold(a.patient_name),
             referring_physician_key=fold(a.referring_physician_name), modalities=mark, site=site, series_count=0,
             instance_count=1, received_at=now, changed_at=now,
         ))
-        return int(added.inserted_primary_key[0])  # type: ignore[index]
+        new = int(added.inserted_primary_key[0])  # type: ignore[index]
+        keep(connection, new, None, model, names={
+            "PatientName": a.patient_name, "ReferringPhysicianName": a.referring_physician_name})
+        return new
     found = row.modalities
     if mark and mark not in found:
         found = "\\" + "\\".join(sorted({*found.strip("\\").split("\\"), a.modality} - {""})) + "\\"
@@ -101,10 +108,12 @@ def _series(connection: sa.Connection, staged: Staged, study: int) -> int:
         connection.execute(_GROW_SERIES, {"of": row.id})
         return int(row.id)
     values = {name: getattr(a, name) for name in _SERIES}
-    found = connection.execute(
-        sa.insert(s).values(**values, study=study, series_uid=staged.head.series_uid, instance_count=1)
-    )
+    _, model = models_of(staged.head)
+    found = connection.execute(sa.insert(s).values(
+        **values, attributes=json.dumps(model), study=study, series_uid=staged.head.series_uid, instance_count=1))
+    new = int(found.inserted_primary_key[0])  # type: ignore[index]
+    keep(connection, study, new, model)
     connection.execute(
         sa.update(t.studies).where(t.studies.c.id == study).values(series_count=t.studies.c.series_count + 1)
     )
-    return int(found.inserted_primary_key[0])  # type: ignore[index]
+    return new

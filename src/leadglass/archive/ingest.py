@@ -148,5 +148,5 @@ class Intake:
             dataset_offset=len(meta),
             pixel_offset=head.pixel_offset + self._shift if head.pixel_offset >= 0 else head.pixel_offset,
             pixel_end=head.pixel_end + self._shift if head.pixel_end >= 0 else -1,
-            attributes=head.attributes,
+            attributes=head.attributes, kept=head.kept,
         )

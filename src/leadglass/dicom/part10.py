@@ -5,10 +5,11 @@ Works on what has arrived: `parse_head` says NEED_MORE until the pixel data (or 
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from leadglass.dicom.elements import UNDEFINED, Limits, needs_more, walk
+from leadglass.dicom.further import KEPT, MAX_ELEMENT, MAX_KEPT
 from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, TRANSFER_SYNTAXES
 from leadglass.dicom.uids import clean_uid, is_valid_uid
 from leadglass.dicom.values import decode_text, encodings_of
@@ -66,6 +67,7 @@ class Head:
     pixel_offset: int  # tag of the pixel data, in the buffer; -1 = none; -2 = inside a deflated data set
     pixel_end: int  # where native pixel data must end, in the buffer; -1 = none, encapsulated, or deflated
     attributes: Attributes
+    kept: bytes = b""  # elements of dicom.further.KEPT, as they are encoded in the header: decoded when a row is new
 
 
 _TEXT: Final = {
@@ -77,6 +79,9 @@ _TEXT: Final = {
     0x00080031: ("series_time", 16), 0x00180015: ("body_part", 16), 0x00081010: ("station_name", 64),
     0x00400244: ("pps_start_date", 8), 0x00400245: ("pps_start_time", 16), 0x00200013: ("instance_number", 16),
 }
+_DATES: Final = frozenset({"patient_birth_date", "study_date", "series_date", "pps_start_date"})
+_TIMES: Final = frozenset({"study_time", "series_time", "pps_start_time"})
+_WHOLE: Final = frozenset({"series_number", "instance_number"})
 _UIDS: Final = {0x00080016: 0, 0x00080018: 1, 0x0020000D: 2, 0x0020000E: 3}
 _NUMBERS: Final = {0x00280010: "rows", 0x00280011: "columns", 0x00280100: "bits_allocated"}
 _FRAMES: Final = 0x00280008
@@ -123,6 +128,8 @@ def parse_head(
         body, ended = inflate(memoryview(buffer)[start:], limits.max_header_bytes)
         offset, body_is_complete = 0, ended
     values: dict[int, bytes] = {}
+    kept = bytearray()
+    open_at = -1  # where an element to be kept began
     pixel_offset = pixel_end = -1
     try:
         for tag, _, at, value, length, depth in walk(
@@ -131,6 +138,10 @@ def parse_head(
         ):
             if depth:
                 continue
+            _keep(kept, body, open_at, at)
+            open_at = -1
+            if tag in KEPT:
+                open_at = at  # until the next element of the data set
             if tag in values and tag in _UIDS:  # two readers must not see two studies in one file
                 raise Malformed("the data set gives one of its UIDs twice.")
             if tag in _WANTED and length != UNDEFINED and length <= 1024:
@@ -142,7 +153,15 @@ def parse_head(
     except needs_more:
         _more(body, limits, is_complete=is_complete)
         return NEED_MORE
-    return _head(values, transfer_syntax, start, (pixel_offset, pixel_end), little=syntax.little)
+    _keep(kept, body, open_at, len(body))
+    head = _head(values, transfer_syntax, start, (pixel_offset, pixel_end), little=syntax.little)
+    return replace(head, kept=bytes(kept))
+
+
+def _keep(kept: bytearray, body: "bytes | bytearray | memoryview", start: int, end: int) -> None:
+    """Keep an element as it is encoded, unless it or all of them would be too large."""
+    if start >= 0 and end - start <= MAX_ELEMENT and len(kept) + end - start <= MAX_KEPT:
+        kept += body[start:end]
 
 
 def _more(buffer: "bytes | bytearray | memoryview", limits: Limits, *, is_complete: bool) -> None:
@@ -213,7 +232,7 @@ def _head(values: dict[int, bytes], transfer_syntax: str, start: int, pixels: tu
     for tag, (name, longest) in _TEXT.items():
         raw = values.get(tag)
         if raw:
-            facts[name] = _printable(decode_text(raw, encodings))[:longest]
+            facts[name] = _plain(name, _printable(decode_text(raw, encodings)))[:longest]
     for tag, number_name in _NUMBERS.items():
         raw = values.get(tag, b"")
         if len(raw) >= 2:
@@ -228,6 +247,17 @@ def _head(values: dict[int, bytes], transfer_syntax: str, start: int, pixels: tu
         series_uid=uids[3], dataset_offset=start, pixel_offset=pixel_offset,
         pixel_end=pixel_end, attributes=Attributes(frames=frames, **facts),  # type: ignore[arg-type]
     )
+
+
+def _plain(name: str, text: str) -> str:
+    """Return a value as today's standard writes it, so that equal ones match: 1997.10.15, 10:15:30 and 007 are old ways."""
+    if name in _DATES:
+        return text.replace(".", "")
+    if name in _TIMES:
+        return text.replace(":", "")
+    if name in _WHOLE and len(text) <= 16 and text.isascii() and text.strip(" +").isdigit():
+        return str(int(text))
+    return text
 
 
 def _printable(text: str) -> str:

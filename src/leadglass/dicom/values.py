@@ -8,10 +8,12 @@ from pydicom.charset import convert_encodings, decode_bytes, default_encoding
 
 from leadglass.errors import Malformed
 
-__all__ = ["decode_text", "encodings_of", "is_valid_ae", "parse_date_range", "parse_time_range"]
+__all__ = ["decode_text", "encodings_of", "is_valid_ae", "parse_date_range", "parse_datetime_range", "parse_time_range"]
 
 _DELIMITERS: Final = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}
 _DATE: Final = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
+_ONE: Final = r"([0-9]{4}(?:[0-9]{2}){0,5}(?:\.[0-9]{1,6})?)?(?:[+-][01][0-9][0-5][0-9])?"
+_DATETIMES: Final = re.compile(_ONE + r"(?:(-)" + _ONE + ")?")
 _AE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 
 
@@ -71,11 +73,31 @@ def parse_date_range(text: str) -> tuple[str, str]:
 
 
 def parse_time_range(text: str) -> tuple[str, str]:
-    """Return (first, last) of a TM query value, padded to HHMMSS; "" is open. Raises: Malformed."""
+    """Return (first, last) of a TM query value, padded to HHMMSS; "" is open; 10 is the whole hour. Raises: Malformed."""
     first, dash, last = text.replace(":", "").partition("-")
     for part in (first, last):
         if part and not re.fullmatch(r"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?", part.strip()):
             raise Malformed("a time is HHMMSS, a range HHMMSS-HHMMSS.")
-    first = first.strip().partition(".")[0].ljust(6, "0") if first else ""
     last = (last if dash else first).strip()
+    first = first.strip().partition(".")[0].ljust(6, "0") if first else ""
     return first, (last.partition(".")[0].ljust(6, "9") + ".999999") if last else ""
+
+
+def parse_datetime_range(text: str) -> tuple[str, str]:
+    """Return (first, last) of a DT query value, padded; "" is open; UTC offsets are taken and not applied.
+
+    A hyphen stands before a range's end and before an offset: one after which four digits end the value, or its first
+    half, is an offset (PS3.4 C.2.2.2.5.3). Raises: Malformed.
+    """
+    match = _DATETIMES.fullmatch(text.strip())
+    if match is None or not (match[1] or match[3]):
+        raise Malformed("a date and time is YYYYMMDDHHMMSS.FFFFFF&ZZXX, a range two of them with a hyphen.")
+    first, dash, last = match[1] or "", match[2], match[3] or ""
+    last = last if dash else first
+    return first, _filled(last) if last else ""
+
+
+def _filled(text: str) -> str:
+    """Return the end of what a less exact date and time spans."""
+    whole, _, _ = text.partition(".")
+    return whole if whole != text else whole + "99991231235959.999999"[len(whole) :]

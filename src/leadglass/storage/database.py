@@ -49,7 +49,8 @@ class Database:
         connection = sqlcipher.connect(str(self._path), check_same_thread=False, isolation_level=None)
         connection.execute(f"PRAGMA key = \"x'{self._key}'\"")
         for pragma in ("journal_mode = WAL", "synchronous = FULL", f"busy_timeout = {_BUSY_MS}", "foreign_keys = ON",
-                       "temp_store = MEMORY", "secure_delete = ON", "cache_size = -8000"):
+                       "temp_store = MEMORY", "secure_delete = ON", "cache_size = -8000",
+                       "case_sensitive_like = ON"):
             connection.execute("PRAGMA " + pragma)
         return connection
 

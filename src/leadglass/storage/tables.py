@@ -169,7 +169,7 @@ commitments = sa.Table(  # storage commitment requests until their result was ta
     sa.UniqueConstraint("ae_title", "transaction_uid", name="commitment_once"),
     sa.Index("commitments_due", "state", "next_try_at"),
 )
-sequence_values = sa.Table(  # values inside sequences that can be matched. Ref: PS3.4 C.2.2.2.6
+sequence_values = sa.Table(  # values beside the columns that can be matched, inside sequences too. Ref: PS3.4 C.2.2.2.6
     "sequence_values", metadata, _id(),
     _C("study", _Big, sa.ForeignKey("studies.id"), nullable=False),
     _C("series", _Big, sa.ForeignKey("series.id")),  # NULL = an attribute of the study

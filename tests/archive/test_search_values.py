@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_house import ct_slice, put, small_house
 
-from leadglass.archive.search import SEARCHABLE, SearchQuery, count, search
+from leadglass.archive.search import LEVELS, SEARCHABLE, SearchQuery, count, search
 from leadglass.errors import Malformed
 
 
@@ -25,14 +25,14 @@ def ask(house, **query):
         return rows
 
 
-@pytest.mark.parametrize("keyword", sorted(SEARCHABLE))
 @pytest.mark.parametrize("value", [",", " ", "\\", "\\\\", ", ,", "-", "'", '"', "\x00", "%", "!", "[", "?", "**", "\U0001f5a4", "*" * 300])
-def test_values_of_nothing_but_marks(house, keyword, value):
-    for level in ("study", "series", "instance"):
-        try:
-            ask(house, level=level, filters={keyword: value})
-        except Malformed as e:
-            assert str(e)
+def test_values_of_nothing_but_marks(house, value):
+    for keyword in sorted(SEARCHABLE):
+        for level in LEVELS:
+            try:
+                ask(house, level=level, filters={keyword: value})
+            except Malformed as e:
+                assert str(e)
 
 
 def test_a_list_of_no_uids_is_refused(house):

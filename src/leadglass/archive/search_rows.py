@@ -60,8 +60,8 @@ _INSTANCE_OUT: Final = {
 }
 _OF_PATIENT: Final = frozenset({
     "AdditionalPatientHistory", "EthnicGroup", "IssuerOfPatientIDQualifiersSequence", "OtherPatientIDs",
-    "OtherPatientIDsSequence", "OtherPatientNames", "PatientBirthTime", "PatientComments", "PatientSpeciesDescription", "ReferencedPatientSequence",
-    "ResponsiblePerson", "TypeOfPatientID",
+    "OtherPatientIDsSequence", "OtherPatientNames", "PatientBirthTime", "PatientComments",
+    "PatientSpeciesDescription", "ReferencedPatientSequence", "ResponsiblePerson", "TypeOfPatientID",
 })
 
 

@@ -1,7 +1,8 @@
 """Data sets: the bounded walk, the head of an instance, the JSON model.
 
 Promises: only Malformed comes out; what has arrived in part never says something else than the whole; the model is
-JSON, never raises, and is no more than a fixed multiple of what came in. Ref: PS3.5 7, PS3.10 7.1, PS3.18 F.
+JSON, never raises, is no more than a fixed multiple of what came in, and can be written as XML and read again.
+Ref: PS3.5 7, PS3.10 7.1, PS3.18 F, PS3.19 A.1.
 """
 
 import json
@@ -16,9 +17,11 @@ from leadglass.dicom.json_model import to_json
 from leadglass.dicom.part10 import NEED_MORE, parse_head
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.dicom.uids import is_valid_uid
+from leadglass.dicom.xml_model import from_xml, to_xml
 from leadglass.errors import Malformed
 
 LIMITS = Limits(max_depth=32, max_elements=5000, max_header_bytes=1 << 20)
+LARGER = Limits(max_depth=64, max_elements=100_000, max_header_bytes=1 << 26)
 AMPLIFICATION = 64  # bytes of JSON for one byte: an empty element of 8 bytes is a key, a VR and a URI
 DEFLATED, BIG = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 SYNTAXES = (None, None, None, EXPLICIT, IMPLICIT, BIG, DEFLATED)
@@ -61,6 +64,7 @@ def one_input(data: bytes) -> None:
     model = to_json(body, offset=0, explicit=known.explicit, little=known.little, limits=LIMITS, bulk_uri=lambda p: "bulk/" + p, spans=spans)
     text = json.dumps(model, allow_nan=False)
     assert len(text) <= AMPLIFICATION * len(body) + 1000, "the model is far larger than its data set"
+    from_xml(to_xml(model), LARGER)
     assert all(at >= 0 and at + length <= len(body) for at, length in spans.values())
     try:
         to_json(body[: len(body) * cut // 256], offset=0, explicit=known.explicit, little=known.little, limits=LIMITS,

@@ -76,7 +76,8 @@ def to_json(
             vr = vr or (("SS" if frame["signed"] else "US") if tag in _SIGNED_CHOICE else vr_of(tag))
             key, path = f"{tag:08X}", f"{frame['path']}{tag:08X}"
             if tag in PIXEL_DATA:
-                frame["set"][key] = {"vr": vr if vr != "UN" else "OW", "BulkDataURI": bulk_uri(path)}
+                # A header may claim any VR, SQ even: a reader would then look for items.
+                frame["set"][key] = {"vr": vr if vr in _BINARY and vr != "UN" else "OW", "BulkDataURI": bulk_uri(path)}
                 if length == UNDEFINED:
                     open_sets.append({"fragments": True})
                 if depth == 0:

@@ -64,6 +64,11 @@ class Settings:
     decode_seconds: int = _number(20, 1, 300, "seconds of CPU for one decode")
     decode_memory_bytes: int = _number(2**31, 2**28, 2**34, "bytes for one decode process")
 
+    reconcile_days: int = _number(7, 1, 365, "days until a reconciliation task is due")
+    quarantine_keep_days: int = _number(30, 1, 3650, "days a version that was decided against is kept")
+    quarantine_max_bytes: int = _number(20 * 2**30, 2**16, 2**44, "bytes of versions beside the shown ones")
+    quarantine_max_instances: int = _number(20_000, 2, 1_000_000, "versions beside the shown ones")
+
     disk_reserve_bytes: int = _number(512 * 2**20, 16 * 2**20, 2**40, "bytes kept free; below it ingest stops")
     ledger_reserve_bytes: int = _number(64 * 2**20, 2**20, 2**36, "bytes of ballast kept for the ledger")
 

@@ -55,7 +55,8 @@ def test_store_duplicate_and_conflict(port):
         assert client.store(data, CT, uid)["Status"] == 0x0000
         assert client.store(data, CT, uid, piece=100)["Status"] == 0x0000
         answer = client.store(other, CT, uid)
-        assert answer["Status"] == 0x0111
+        assert answer["Status"] == 0xB000  # kept, and a person is to look at it
+        assert answer["ErrorComment"] == "held for reconciliation"
         assert uid not in answer["ErrorComment"]
         assert len(answer["ErrorComment"]) <= 64
         assert client.release() == 6

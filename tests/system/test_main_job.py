@@ -68,7 +68,7 @@ def test_stow_gives_back_exactly_what_was_sent(server: LiveServer) -> None:
     assert metadata[0]["00100010"]["Value"][0]["Alphabetic"] == "Test^Phantom"
 
 
-def test_the_same_again_changes_nothing_and_other_content_is_refused(server: LiveServer) -> None:
+def test_the_same_again_changes_nothing_and_other_content_is_held(server: LiveServer) -> None:
     ds = ct_slice()
     script = server.script()
     for _ in range(2):
@@ -77,15 +77,19 @@ def test_the_same_again_changes_nothing_and_other_content_is_refused(server: Liv
     ds.PatientName = "Other^Content"
     body, headers = multipart([part10(ds)])
     answer = script.post(f"{server.url}/dicomweb/studies", data=body, headers=headers)
-    assert answer.status_code == 409
-    assert answer.json()["00081198"]["Value"][0]["00081197"]["Value"] == [0x0111]
+    assert answer.status_code == 202
+    (held,) = answer.json()["00081199"]["Value"]
+    assert held["00081196"]["Value"] == [0xB000]
+    assert "00081190" not in held  # it cannot be retrieved: what was there before is shown
+    assert "00081198" not in answer.json()
     found = script.get(f"{server.url}/dicomweb/studies", params={"StudyInstanceUID": ds.StudyInstanceUID,
                                                                  "includefield": "00100010"}).json()
     assert found[0]["00201208"]["Value"] == [1]
     assert found[0]["00100010"]["Value"][0]["Alphabetic"] == "Test^Phantom"
     alerts = [r for r in server.ledger() if r.get("event") == "alert" and r.get("study") == ds.StudyInstanceUID]
     assert len(alerts) == 1
-    assert alerts[0]["outcome"] == "refused"
+    assert alerts[0]["outcome"] == "done"
+    assert alerts[0]["details"]["warning"] == "held for reconciliation"
 
 
 @pytest.mark.peer
@@ -125,7 +129,7 @@ def test_import_reports_what_was_refused_and_goes_on_where_it_was(server: LiveSe
     assert facts["stored"] == 3
     assert [Path(r["path"]).name for r in facts["refused"]] == ["bad.dcm"]
     (tmp_path / "bad.dcm").unlink()
-    assert server.json("import", str(tmp_path), "--json") == {"stored": 0, "duplicate": 0, "refused": []}
+    assert server.json("import", str(tmp_path), "--json") == {"stored": 0, "duplicate": 0, "held": 0, "refused": []}
 
 
 def test_the_ledger_is_whole_and_says_who_read(server: LiveServer) -> None:

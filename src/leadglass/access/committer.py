@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from leadglass.access.rejection_notes import Decide, follow_note
 from leadglass.archive import Archive
 from leadglass.archive.index import index_staged
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
+from leadglass.archive.quarantine import Quarantine
 from leadglass.audit import Entry, Event, append
 from leadglass.audit import Outcome as Ended
 from leadglass.storage.database import Database
@@ -37,9 +39,10 @@ class _Waiting:
 class Committer:
     """One process's group commit."""
 
-    def __init__(self, database: Database, archive: Archive, *, site: str) -> None:
+    def __init__(self, database: Database, archive: Archive, decide: Decide, *, site: str) -> None:
         self._database = database
         self._archive = archive
+        self._decide = decide
         self._site = site
         self._queue: list[_Waiting] = []
         self._queue_lock = threading.Lock()
@@ -67,9 +70,17 @@ class Committer:
         try:
             with self._database.write() as connection:
                 entries: list[Entry] = []
+                quarantine = Quarantine(connection, self._archive.settings, now)
                 for waiting in batch:
-                    waiting.outcomes = [index_staged(connection, s, now, self._site) for s in waiting.staged]
+                    notes: list[Entry] = []
+                    waiting.outcomes = []
+                    for staged in waiting.staged:
+                        outcome = index_staged(connection, staged, now, self._site, quarantine)
+                        waiting.outcomes.append(outcome)
+                        if staged.note is not None and outcome.kind is OutcomeKind.STORED:
+                            notes.append(follow_note(connection, self._decide, waiting.grant.subject, staged, now))
                     entries.extend(_entries(waiting))
+                    entries.extend(notes)
                 append(connection, entries)
         except BaseException as e:  # noqa: BLE001 - handed to every waiter, never swallowed
             for waiting in batch:
@@ -92,21 +103,28 @@ class Committer:
 
 
 def _entries(waiting: _Waiting) -> list[Entry]:
-    """Return one record a study and kind of outcome. Ref: PS3.15 A.5.3.7 (studies, not instances)."""
-    groups: dict[tuple[str, OutcomeKind], list[tuple[Staged, Outcome]]] = defaultdict(list)
+    """Return one record a study, kind of outcome and task. Ref: PS3.15 A.5.3.7 (studies, not instances)."""
+    groups: dict[tuple[str, OutcomeKind, int, str], list[tuple[Staged, Outcome]]] = defaultdict(list)
     for staged, outcome in zip(waiting.staged, waiting.outcomes, strict=True):
-        groups[outcome.study_uid, outcome.kind].append((staged, outcome))
-    return [
-        Entry(
-            event=Event.ALERT if kind is OutcomeKind.CONFLICT else Event.STORED,
-            action=Action.INSTANCE_STORE,
-            outcome=Ended.REFUSED if kind is OutcomeKind.CONFLICT else Ended.DONE,
-            subject=waiting.grant.subject, study_uid=study_uid, patient_id=pairs[0][0].head.attributes.patient_id,
-            details={
-                "kind": str(kind), "instances": len(pairs), "bytes": sum(s.length for s, _ in pairs),
-                "under": waiting.grant.receipt.index,
-                "objects": [[o.sop_instance_uid, s.digest.hex()] for s, o in pairs[:_MAX_NAMED]],
-            },
-        )
-        for (study_uid, kind), pairs in groups.items()
-    ]
+        groups[outcome.study_uid, outcome.kind, outcome.task, outcome.warning].append((staged, outcome))
+    return [_entry(waiting.grant, study_uid, kind, pairs) for (study_uid, kind, _, _), pairs in groups.items()]
+
+
+def _entry(grant: Grant, study_uid: str, kind: OutcomeKind, pairs: list[tuple[Staged, Outcome]]) -> Entry:
+    outcome = pairs[0][1]
+    details = {
+        "kind": str(kind), "instances": len(pairs), "bytes": sum(s.length for s, _ in pairs), "under": grant.receipt.index,
+        "objects": [[o.sop_instance_uid, s.digest.hex()] for s, o in pairs[:_MAX_NAMED]],
+    }
+    if outcome.task:
+        details["task"] = outcome.task
+    if outcome.warning:
+        details["warning"] = outcome.warning
+    if outcome.differs:
+        details["differs"] = sorted({keyword for _, o in pairs for keyword in o.differs})
+    needs_a_look = kind in {OutcomeKind.CONFLICT, OutcomeKind.FULL} or outcome.differs
+    return Entry(
+        event=Event.ALERT if needs_a_look else Event.STORED, action=Action.INSTANCE_STORE,
+        outcome=Ended.REFUSED if kind is OutcomeKind.FULL else Ended.DONE, subject=grant.subject, study_uid=study_uid,
+        patient_id=pairs[0][0].head.attributes.patient_id, details=details,
+    )

@@ -34,7 +34,7 @@ class Operations:
         self._archive = archive
         self._door = door
         self._site = site
-        self._committer = Committer(database, archive, site=site)
+        self._committer = Committer(database, archive, door.decide, site=site)
 
     # --- store ------------------------------------------------------------------------------------------------
     def intake(
@@ -79,7 +79,8 @@ class Operations:
         """
         now = time.time()
         with self._database.read() as connection:
-            row = connection.execute(sa.select(t.studies).where(t.studies.c.study_uid == study_uid)).first()
+            row = connection.execute(sa.select(t.studies).where(
+                t.studies.c.study_uid == study_uid, t.studies.c.instance_count > 0)).first()  # all rejected: not there
         try:
             grant = self._door.enter(subject, action, study_resource(study_uid, row, now))
         except Refused:

@@ -1,15 +1,20 @@
 """Index rows of studies, series and instances, written inside the caller's transaction."""
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 
 from leadglass.archive.further import keep, models_of
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
 from leadglass.archive.names import fold
+from leadglass.archive.quarantine import Quarantine
+from leadglass.archive.rejections import REJECTED, find_rejection, recount_study, take_again
+from leadglass.archive.tasks import Place, join_task
+from leadglass.dicom.part10 import Attributes
 from leadglass.storage import tables as t
 
-__all__ = ["index_staged"]
+__all__ = ["index_staged", "series_values", "study_values"]
 
 _STUDY = (
     "patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex", "study_date",
@@ -21,8 +26,11 @@ _SERIES = (
 )
 # Made once: to build a statement costs more than to run it, and these run for every instance.
 _b, _s, _e, _i = sa.bindparam, t.studies.c, t.series.c, t.instances.c
-_FIND_INSTANCE = sa.select(_i.digest).where(_i.sop_instance_uid == _b("uid"))
-_FIND_STUDY = sa.select(_s.id, _s.modalities).where(_s.study_uid == _b("uid"))
+_FIND_INSTANCE = sa.select(_i.id, _i.digest, _i.rejection, _i.study, _s.study_uid, _s.patient_id).join_from(
+    t.instances, t.studies, _i.study == _s.id).where(_i.sop_instance_uid == _b("uid"))
+_FIND_STUDY = sa.select(
+    _s.id, _s.modalities, _s.patient_id, _s.issuer_of_patient_id, _s.patient_name_key, _s.patient_birth_date,
+).where(_s.study_uid == _b("uid"))
 _FIND_SERIES = sa.select(_e.id).where(_e.study == _b("of"), _e.series_uid == _b("uid"))
 _GROW_STUDY = sa.update(t.studies).where(_s.id == _b("of")).values(
     instance_count=_s.instance_count + 1, changed_at=_b("now"), modalities=_b("found"))
@@ -30,19 +38,22 @@ _GROW_SERIES = sa.update(t.series).where(_e.id == _b("of")).values(instance_coun
 _ADD_INSTANCE = sa.insert(t.instances)
 
 
-def index_staged(connection: sa.Connection, staged: Staged, now: float, site: str) -> Outcome:
+def index_staged(connection: sa.Connection, staged: Staged, now: float, site: str, quarantine: Quarantine) -> Outcome:
     """Index one staged instance and return what became of it.
 
     The same SOP Instance UID with the same digest is a duplicate; with another digest it goes to quarantine, and what
-    is stored stays as it is. Ref: PS3.4 B.2.3 (0x0111).
+    is stored stays as it is. A new instance whose patient is another than the study's is shown, and a task says so; one
+    that a rejection note names already is kept and not shown. Ref: PS3.4 B.2.3; IHE RAD TF-3 4.66.
     """
     head = staged.head
     known = connection.execute(_FIND_INSTANCE, {"uid": head.sop_instance_uid}).first()
+    if known is not None and known.digest == staged.digest:
+        is_rejected = known.rejection is not None and not take_again(connection, known)
+        return _outcome(staged, OutcomeKind.DUPLICATE, drop=staged.object_name, warning=REJECTED if is_rejected else "")
     if known is not None:
-        if known.digest == staged.digest:
-            return _outcome(staged, OutcomeKind.DUPLICATE, drop=staged.object_name)
-        return _quarantine(connection, staged, now)
-    study = _study(connection, staged, now, site)
+        return quarantine.hold(staged, study_uid=known.study_uid, patient_id=known.patient_id)
+    rejection = find_rejection(connection, head.sop_instance_uid, staged.source)
+    study, differs = _study(connection, staged, now, site)
     series = _series(connection, staged, study)
     a = head.attributes
     connection.execute(_ADD_INSTANCE, {
@@ -51,54 +62,77 @@ def index_staged(connection: sa.Connection, staged: Staged, now: float, site: st
         "instance_number": a.instance_number, "rows": a.rows, "columns": a.columns, "bits_allocated": a.bits_allocated,
         "frames": a.frames, "object_name": staged.object_name, "length": staged.length,
         "dataset_offset": head.dataset_offset, "pixel_offset": head.pixel_offset, "digest": staged.digest,
-        "source": staged.source, "received_at": now,
+        "source": staged.source, "received_at": now, "rejection": rejection,
     })
-    return _outcome(staged, OutcomeKind.STORED)
+    if rejection is not None:
+        recount_study(connection, study, now)
+    task = _identity_task(connection, staged, differs, now, quarantine.days) if differs else 0
+    return _outcome(staged, OutcomeKind.STORED, warning="" if rejection is None else REJECTED, task=task, differs=differs)
 
 
-def _outcome(staged: Staged, kind: OutcomeKind, *, drop: str = "") -> Outcome:
+def _outcome(
+    staged: Staged, kind: OutcomeKind, *, drop: str = "", warning: str = "", task: int = 0, differs: tuple[str, ...] = ()
+) -> Outcome:
     head = staged.head
     return Outcome(
         sop_class_uid=head.sop_class_uid, sop_instance_uid=head.sop_instance_uid, study_uid=head.study_uid, kind=kind,
-        drop=drop,
+        drop=drop, warning=warning, task=task, differs=differs,
     )
 
 
-def _quarantine(connection: sa.Connection, staged: Staged, now: float) -> Outcome:
-    q = t.quarantine.c
-    uid = staged.head.sop_instance_uid
-    if connection.execute(sa.select(q.id).where(q.sop_instance_uid == uid, q.digest == staged.digest)).first():
-        return _outcome(staged, OutcomeKind.CONFLICT, drop=staged.object_name)
-    connection.execute(sa.insert(t.quarantine).values(
-        sop_instance_uid=uid, study_uid=staged.head.study_uid, object_name=staged.object_name, length=staged.length,
-        digest=staged.digest, reason="other content under a SOP Instance UID that is stored", source=staged.source,
-        received_at=now,
-    ))
-    return _outcome(staged, OutcomeKind.CONFLICT)
+def _contradictions(row: Any, a: Attributes) -> tuple[str, ...]:
+    """Return the keywords in which a new instance names another patient than its study; what is empty says nothing."""
+    pairs = (
+        ("PatientID", row.patient_id, a.patient_id), ("IssuerOfPatientID", row.issuer_of_patient_id, a.issuer_of_patient_id),
+        ("PatientName", row.patient_name_key, fold(a.patient_name) if a.patient_name else ""),
+        ("PatientBirthDate", row.patient_birth_date, a.patient_birth_date),
+    )
+    return tuple(keyword for keyword, old, new in pairs if old and new and old != new)
 
 
-def _study(connection: sa.Connection, staged: Staged, now: float, site: str) -> int:
-    """Return the study's id; a new one takes its attributes from the first instance."""
+def _identity_task(connection: sa.Connection, staged: Staged, differs: tuple[str, ...], now: float, days: int) -> int:
+    """Return the task that says: an instance joined this study and names another patient."""
+    head = staged.head
+    place = Place(study_uid=head.study_uid, patient_id=head.attributes.patient_id, source=staged.source, kind="identity",
+                  facts={"keywords": dict.fromkeys(differs, 1), "_instance": head.sop_instance_uid})
+    return join_task(connection, place, now=now, days=days)
+
+
+def _names(a: Attributes) -> dict[str, str]:
+    return {"PatientName": a.patient_name, "ReferringPhysicianName": a.referring_physician_name}
+
+
+def study_values(a: Attributes) -> dict[str, Any]:
+    """Return the columns of a study that an instance gives."""
+    return {name: getattr(a, name) for name in _STUDY} | {
+        "patient_name_key": fold(a.patient_name), "referring_physician_key": fold(a.referring_physician_name),
+    }
+
+
+def series_values(a: Attributes) -> dict[str, Any]:
+    """Return the columns of a series that an instance gives."""
+    return {name: getattr(a, name) for name in _SERIES}
+
+
+def _study(connection: sa.Connection, staged: Staged, now: float, site: str) -> tuple[int, tuple[str, ...]]:
+    """Return (the study's id, what the instance contradicts); a new one takes its attributes from the first instance."""
     a, s = staged.head.attributes, t.studies
     row = connection.execute(_FIND_STUDY, {"uid": staged.head.study_uid}).first()
     mark = f"\\{a.modality}\\" if a.modality else ""
     if row is None:
-        values = {name: getattr(a, name) for name in _STUDY}
         model, _ = models_of(staged.head)
         added = connection.execute(sa.insert(s).values(
-            **values, attributes=json.dumps(model), study_uid=staged.head.study_uid, patient_name_key=fold(a.patient_name),
-            referring_physician_key=fold(a.referring_physician_name), modalities=mark, site=site, series_count=0,
-            instance_count=1, received_at=now, changed_at=now,
+            **study_values(a), attributes=json.dumps(model), study_uid=staged.head.study_uid, modalities=mark, site=site,
+            series_count=0, instance_count=1, received_at=now, changed_at=now,
         ))
         new = int(added.inserted_primary_key[0])  # type: ignore[index]
-        keep(connection, new, None, model, names={
-            "PatientName": a.patient_name, "ReferringPhysicianName": a.referring_physician_name})
-        return new
+        keep(connection, new, None, model, names=_names(a))
+        return new, ()
     found = row.modalities
     if mark and mark not in found:
         found = "\\" + "\\".join(sorted({*found.strip("\\").split("\\"), a.modality} - {""})) + "\\"
     connection.execute(_GROW_STUDY, {"of": row.id, "now": now, "found": found})
-    return int(row.id)
+    return int(row.id), _contradictions(row, a)
 
 
 def _series(connection: sa.Connection, staged: Staged, study: int) -> int:
@@ -107,10 +141,9 @@ def _series(connection: sa.Connection, staged: Staged, study: int) -> int:
     if row is not None:
         connection.execute(_GROW_SERIES, {"of": row.id})
         return int(row.id)
-    values = {name: getattr(a, name) for name in _SERIES}
     _, model = models_of(staged.head)
     found = connection.execute(sa.insert(s).values(
-        **values, attributes=json.dumps(model), study=study, series_uid=staged.head.series_uid, instance_count=1))
+        **series_values(a), attributes=json.dumps(model), study=study, series_uid=staged.head.series_uid, instance_count=1))
     new = int(found.inserted_primary_key[0])  # type: ignore[index]
     keep(connection, study, new, model)
     connection.execute(

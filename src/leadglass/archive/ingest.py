@@ -11,7 +11,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from leadglass.dicom.elements import Limits
-from leadglass.dicom.part10 import Head, file_meta, parse_head
+from leadglass.dicom.key_objects import KEY_OBJECT_SELECTION, RejectionNote, parse_rejection
+from leadglass.dicom.part10 import Head, file_meta, inflate, parse_head
+from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.errors import Full, Malformed
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ class OutcomeKind(StrEnum):
 
     STORED = "stored"
     DUPLICATE = "duplicate"  # the same content again: a success that changes nothing
-    CONFLICT = "conflict"  # the same SOP Instance UID, other content: quarantined
+    CONFLICT = "conflict"  # the same SOP Instance UID, other content: kept in quarantine, a task says so
+    FULL = "full"  # the same, and the quarantine is full: not kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Staged:
     length: int  # bytes of the Part 10 file
     digest: bytes  # SHA-256 of the data set as received
     source: str
+    note: RejectionNote | None = None  # what it rejects, where it is a Key Object Selection with such a title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,9 @@ class Outcome:
     study_uid: str
     kind: OutcomeKind
     drop: str = ""
+    warning: str = ""  # what the sender is told beside a success; at most 64 characters, no value
+    task: int = 0  # the reconciliation task that waits for a person; 0 = none
+    differs: tuple[str, ...] = ()  # keywords of the study's identity that a new instance contradicts
 
 
 class Intake:
@@ -77,6 +84,7 @@ class Intake:
         self._buffer = bytearray()
         self._next_try = _FIRST_TRY
         self._head: Head | None = None
+        self._note: RejectionNote | None = None
         self._writer: BlobWriter | None = None
         self._hash = hashlib.sha256()
         self._length = 0
@@ -110,7 +118,7 @@ class Intake:
             raise RuntimeError("an object was sealed with another length than was fed")
         return Staged(
             head=self._head, object_name=self._writer.name, length=length, digest=self._hash.digest(),
-            source=self._source,
+            source=self._source, note=self._note,
         )
 
     def discard(self) -> None:
@@ -129,6 +137,8 @@ class Intake:
             return
         if self._expected is not None and self._expected != (head.sop_class_uid, head.sop_instance_uid):
             raise Malformed("the data set is not the instance that the command announced.")
+        if head.sop_class_uid == KEY_OBJECT_SELECTION and head.pixel_offset == -1:
+            self._note = self._rejection(head)
         key_id, key = self._archive.study_keys.for_study(head.study_uid, create=True)
         writer = self._archive.blobs.create(key, key_id)
         self._writer = writer
@@ -150,3 +160,12 @@ class Intake:
             pixel_end=head.pixel_end + self._shift if head.pixel_end >= 0 else -1,
             attributes=head.attributes, kept=head.kept,
         )
+
+    def _rejection(self, head: Head) -> RejectionNote | None:
+        """Return what a key object selection rejects; without pixel data the buffer holds all of it."""
+        syntax = TRANSFER_SYNTAXES[head.transfer_syntax_uid]
+        body: bytes | bytearray = self._buffer
+        start = head.dataset_offset
+        if syntax.deflated:
+            body, start = inflate(memoryview(self._buffer)[start:], self._limits.max_header_bytes)[0], 0
+        return parse_rejection(body, offset=start, explicit=syntax.explicit, little=syntax.little, limits=self._limits)

@@ -52,7 +52,7 @@ def locate(
             _i.length, _i.dataset_offset, _i.pixel_offset, _i.frames, _i.rows, _i.columns, _i.bits_allocated, _i.digest,
         )
         .join_from(t.instances, t.series, _i.series == _e.id).join(t.studies, _i.study == _s.id)
-        .where(_s.study_uid == study_uid)
+        .where(_s.study_uid == study_uid, _i.rejection.is_(None))
         .order_by(sa.cast(_e.series_number, sa.Integer), _e.id, sa.cast(_i.instance_number, sa.Integer), _i.id)
     )
     if series_uid is not None:

@@ -139,7 +139,7 @@ def _below(
             joined = sa.select(sa.literal(1)).select_from(t.instances).join(t.series, _i.series == _e.id)
             return [joined.where(_i.study == _s.id, _i.rejection.is_(None), *series, *instance).correlate(t.studies).exists()]
         if series:
-            inner = sa.select(sa.literal(1)).select_from(t.series).where(_e.study == _s.id, *series)
+            inner = sa.select(sa.literal(1)).select_from(t.series).where(_e.study == _s.id, _e.instance_count > 0, *series)
             return [inner.correlate(t.studies).exists()]
         return []
     if level == "series" and instance:

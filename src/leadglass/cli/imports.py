@@ -120,8 +120,8 @@ def _commit(house: Any, grant: Any, batch: list[tuple[Path, Any]], journal: _Jou
     outcomes = house.operations.commit(grant, [staged for _, staged in batch])
     for (path, _), outcome in zip(batch, outcomes, strict=True):
         kind = str(outcome.kind)
-        if kind == "conflict":
-            report.refuse(path, "the same SOP Instance UID is stored with other content; kept in quarantine")
+        if kind == "full":
+            report.refuse(path, "other content under a stored SOP Instance UID, and the quarantine is full")
         else:
             report.kinds[kind] += 1
     journal.add([path for path, _ in batch])
@@ -130,13 +130,16 @@ def _commit(house: Any, grant: Any, batch: list[tuple[Path, Any]], journal: _Jou
 
 def _show(report: _Report, as_json: bool) -> None:
     facts = {
-        "stored": report.kinds["stored"], "duplicate": report.kinds["duplicate"],
+        "stored": report.kinds["stored"], "duplicate": report.kinds["duplicate"], "held": report.kinds["conflict"],
         "refused": [{"path": str(path), "reason": reason} for path, reason in report.refused],
     }
     if as_json:
         say(facts, as_json=True, text="")
         return
-    print(f"{facts['stored']} stored, {facts['duplicate']} here already, {len(report.refused)} refused.")
+    print(f"{facts['stored']} stored, {facts['duplicate']} here already, {facts['held']} held for reconciliation, "
+          f"{len(report.refused)} refused.")
+    if report.kinds["conflict"]:
+        print("Held: other content under an identifier that is stored. See: leadglass reconcile list")
     if report.refused:
         table = Table("Refused", "Why")
         for path, reason in report.refused:

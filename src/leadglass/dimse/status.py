@@ -10,14 +10,15 @@ from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed,
 
 __all__ = [
     "CANNOT_UNDERSTAND", "DUPLICATE", "NOT_AUTHORIZED", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PROCESSING_FAILURE",
-    "SUCCESS", "UNRECOGNIZED_OPERATION", "is_failure", "place_of", "status_of",
+    "SUCCESS", "UNRECOGNIZED_OPERATION", "WARNING", "is_failure", "place_of", "status_of",
 ]
 
 _log = structlog.get_logger()
 
 SUCCESS: Final = 0x0000
 PROCESSING_FAILURE: Final = 0x0110
-DUPLICATE: Final = 0x0111  # the same SOP Instance UID with other content
+DUPLICATE: Final = 0x0111
+WARNING: Final = 0xB000  # stored, and something is to be said. Ref: PS3.4 B.2.3
 NOT_AUTHORIZED: Final = 0x0124
 NO_SUCH_SOP_CLASS: Final = 0x0122
 UNRECOGNIZED_OPERATION: Final = 0x0211

@@ -7,7 +7,7 @@ from leadglass.access import ARCHIVE, OutcomeKind
 from leadglass.dicom.command import Command
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.dimse.exchange import Answer, Context, Exchange
-from leadglass.dimse.status import DUPLICATE, SUCCESS
+from leadglass.dimse.status import OUT_OF_RESOURCES, SUCCESS, WARNING
 from leadglass.errors import Malformed
 from leadglass.terms import Action
 
@@ -39,12 +39,12 @@ class StoreReceiver:
         staged = self._intake.finish()
         self._intake = None
         (outcome,) = self._house.operations.commit(self._grant, [staged])
-        if outcome.kind is OutcomeKind.CONFLICT:
-            yield Answer(DUPLICATE, "this SOP Instance UID is stored with other content")
+        if outcome.kind is OutcomeKind.FULL:
+            yield Answer(OUT_OF_RESOURCES, outcome.warning)
             return
         self._house.door.count(self._grant, instances=1, octets=staged.length)
         self._exchange.stored += 1
-        yield Answer(SUCCESS)
+        yield Answer(WARNING, outcome.warning) if outcome.warning else Answer(SUCCESS)
 
     def cancel(self) -> None:
         """A C-STORE cannot be cancelled."""

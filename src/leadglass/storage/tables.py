@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 __all__ = [
     "clients", "commitments", "confirmations", "credentials", "devices", "epoch", "failures", "findings", "grants",
-    "holds", "instances", "invitations", "ledger", "ledger_head", "metadata", "people", "quarantine", "rejections",
-    "retention_rules", "scrub_runs", "sequence_values", "series", "sessions", "spent", "studies", "study_keys", "tasks",
-    "tokens",
+    "holds", "instances", "invitations", "ledger", "ledger_head", "metadata", "people", "quarantine",
+    "rejection_targets", "rejections", "retention_rules", "scrub_runs", "sequence_values", "series", "sessions",
+    "spent", "studies", "study_keys", "tasks", "tokens",
 ]
 
 metadata = sa.MetaData()
@@ -103,11 +103,12 @@ quarantine = sa.Table(  # versions of an instance beside the one that is shown: 
     _C("head", _Text, nullable=False, default="{}"),  # JSON: all that the index needs, if this version is chosen
     _C("purge_at", sa.Float),  # when a version that lost may be deleted; NULL while it waits
     sa.UniqueConstraint("sop_instance_uid", "digest", name="quarantined_once"),
-    sa.Index("quarantine_task", "task"),
+    sa.Index("quarantine_task", "task"), sa.Index("quarantine_share", "source", "length"),
+    sa.Index("quarantine_purge", "purge_at"), sa.Index("quarantine_study", "study_uid"),
 )
 tasks = sa.Table(  # reconciliation: what a person has to decide, by when
     "tasks", metadata, _id(),
-    _C("kind", _Text, nullable=False),  # reencoded | demographics | content | identity
+    _C("kind", _Text, nullable=False),  # unsorted (not compared yet) | reencoded | demographics | content | identity
     _C("study_uid", _Text, nullable=False), _C("patient_id", _Text, nullable=False, default=""),
     _C("source", _Text, nullable=False),  # subject id of the sender
     _C("state", _Text, nullable=False),  # open | accepted | dismissed
@@ -118,13 +119,21 @@ tasks = sa.Table(  # reconciliation: what a person has to decide, by when
     _C("reason", _Text, nullable=False, default=""),
     sa.Index("tasks_state", "state", "due_at"), sa.Index("tasks_study", "study_uid"),
 )
-rejections = sa.Table(  # Key Object Selections that reject instances. Ref: IHE IOCM, PS3.3 CID 7011
+rejections = sa.Table(  # Key Object Selections that reject instances. Ref: IHE RAD IOCM, PS3.16 CID 7010
     "rejections", metadata, _id(),
     _C("note_uid", _Text, nullable=False, unique=True), _C("code", _Text, nullable=False),  # 113001, 113037...
     _C("study_uid", _Text, nullable=False), _C("source", _Text, nullable=False),
     _C("instances", sa.Integer, nullable=False, default=0), _C("created_at", sa.Float, nullable=False),
     _C("state", _Text, nullable=False, default="active"),  # active | lifted
+    _C("is_own_only", sa.Boolean, nullable=False),  # the sender may reject only what it sent itself
+    _C("lifted_at", sa.Float), _C("lifted_by", _Text, nullable=False, default=""),
     sa.Index("rejections_study", "study_uid"),
+)
+rejection_targets = sa.Table(  # every instance that a note names, stored already or not yet
+    "rejection_targets", metadata, _id(),
+    _C("rejection", _Big, sa.ForeignKey("rejections.id"), nullable=False),
+    _C("sop_instance_uid", _Text, nullable=False),
+    sa.Index("rejection_targets_uid", "sop_instance_uid"), sa.Index("rejection_targets_of", "rejection"),
 )
 holds = sa.Table(  # legal holds: nothing of the study is deleted while one is open
     "holds", metadata, _id(),

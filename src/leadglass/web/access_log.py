@@ -75,7 +75,11 @@ def sentence(record: dict[str, Any]) -> str:
     action = record["action"]
     done, tried = _SENTENCES.get(action, (action.replace(":", " "), action.replace(":", " ")))
     if record["event"] == "alert" and action == "archive:instance:store":
-        return "sent other content under a known identifier: refused, and kept apart"
+        if record["details"].get("differs"):
+            return "stored images that name another patient than their study: a task says so"
+        if record["details"].get("kind") == "full":
+            return "sent other content under a known identifier: refused, the quarantine is full"
+        return "sent other content under a known identifier: kept apart for reconciliation"
     if record["outcome"] == "refused":
         return f"tried to {tried}: refused"
     if record["outcome"] == "failed":

@@ -38,7 +38,7 @@ _DRAIN_SECONDS: Final = 5.0
 CANNOT_UNDERSTAND: Final = 0xC000
 NOT_THIS_STUDY: Final = 0xA900
 OUT_OF_RESOURCES: Final = 0xA700
-DUPLICATE_UID: Final = 0x0111  # the same UID with other content
+STORED_WITH_WARNING: Final = 0xB000  # kept apart for reconciliation, or rejected by a note
 
 
 class _Parser(Protocol):
@@ -155,8 +155,8 @@ class StoreRun:
         staged, self._staged, self._staged_bytes = self._staged, [], 0
         outcomes = self._house.operations.commit(self._grant, staged)
         for one, outcome in zip(staged, outcomes, strict=True):
-            if outcome.kind is OutcomeKind.CONFLICT:
-                self.failed.append((outcome.sop_class_uid, outcome.sop_instance_uid, DUPLICATE_UID))
+            if outcome.kind is OutcomeKind.FULL:  # of the quarantine alone: new instances are taken on
+                self.failed.append((outcome.sop_class_uid, outcome.sop_instance_uid, OUT_OF_RESOURCES))
             else:
                 self.stored.append((outcome, one.head.series_uid))
                 self._house.door.count(self._grant, instances=1)
@@ -289,7 +289,7 @@ async def _drain(body: Any) -> None:
 def _response(run: StoreRun, root: str) -> Response:
     """Return the store instances response. Ref: PS3.18 10.5.3, table 10.5.3-1, I.2."""
     model: dict[str, Any] = {}
-    studies = {outcome.study_uid for outcome, _ in run.stored}
+    studies = {outcome.study_uid for outcome, _ in run.stored if not outcome.warning}
     if len(studies) == 1:
         model["00081190"] = _uri(f"{root}/dicomweb/studies/{studies.pop()}")
     if run.failed:
@@ -297,7 +297,8 @@ def _response(run: StoreRun, root: str) -> Response:
     if run.stored:
         model["00081199"] = _sequence([
             {**_reference(o.sop_class_uid, o.sop_instance_uid),
-             "00081190": _uri(f"{root}/dicomweb/studies/{o.study_uid}/series/{e}/instances/{o.sop_instance_uid}")}
+             **({"00081196": _us(STORED_WITH_WARNING)} if o.warning else  # it cannot be had at its place
+                {"00081190": _uri(f"{root}/dicomweb/studies/{o.study_uid}/series/{e}/instances/{o.sop_instance_uid}")})}
             for o, e in run.stored
         ])
     if run.unreadable:  # their UIDs could not be read, or may not be repeated
@@ -305,7 +306,8 @@ def _response(run: StoreRun, root: str) -> Response:
     has_failed = bool(run.failed or run.unreadable)
     if not has_failed and not run.stored:
         raise Malformed("the body holds no part.")
-    status = 200 if not has_failed else 202 if run.stored else 409
+    has_warned = any(outcome.warning for outcome, _ in run.stored)
+    status = 202 if run.stored and (has_failed or has_warned) else 409 if has_failed else 200
     return Response(json.dumps(model, separators=(",", ":")), status, media_type="application/dicom+json")
 
 

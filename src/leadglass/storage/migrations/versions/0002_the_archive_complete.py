@@ -8,7 +8,8 @@ from leadglass.storage import tables as t
 revision = "0002"
 down_revision = "0001"
 
-_NEW = ("tasks", "rejections", "holds", "retention_rules", "scrub_runs", "findings", "commitments", "sequence_values")
+_NEW = ("tasks", "rejections", "rejection_targets", "holds", "retention_rules", "scrub_runs", "findings", "commitments",
+        "sequence_values")
 
 
 def upgrade() -> None:
@@ -25,3 +26,6 @@ def upgrade() -> None:
     op.add_column("quarantine", sa.Column("head", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("quarantine", sa.Column("purge_at", sa.Float()))
     op.create_index("quarantine_task", "quarantine", ["task"], unique=False)
+    op.create_index("quarantine_share", "quarantine", ["source", "length"], unique=False)
+    op.create_index("quarantine_purge", "quarantine", ["purge_at"], unique=False)
+    op.create_index("quarantine_study", "quarantine", ["study_uid"], unique=False)

@@ -10,6 +10,7 @@ from typing import Final
 
 from leadglass.dicom.elements import UNDEFINED, Limits, needs_more, walk
 from leadglass.dicom.further import KEPT, MAX_ELEMENT, MAX_KEPT
+from leadglass.dicom.sop_classes import NON_PATIENT_SOP_CLASSES
 from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, TRANSFER_SYNTAXES
 from leadglass.dicom.uids import clean_uid, is_valid_uid
 from leadglass.dicom.values import decode_text, encodings_of
@@ -86,6 +87,8 @@ _UIDS: Final = {0x00080016: 0, 0x00080018: 1, 0x0020000D: 2, 0x0020000E: 3}
 _NUMBERS: Final = {0x00280010: "rows", 0x00280011: "columns", 0x00280100: "bits_allocated"}
 _FRAMES: Final = 0x00280008
 _CHARSET: Final = 0x00080005
+_SOP_CLASS: Final = 0x00080016
+_DICOMDIR: Final = "1.2.840.10008.1.3.10"
 _WANTED: Final = frozenset({*_TEXT, *_UIDS, *_NUMBERS, _FRAMES, _CHARSET})
 
 
@@ -146,6 +149,8 @@ def parse_head(
                 raise Malformed("the data set gives one of its UIDs twice.")
             if tag in _WANTED and length != UNDEFINED and length <= 1024:
                 values[tag] = bytes(body[value : value + length])
+                if tag == _SOP_CLASS:
+                    _check_kind(clean_uid(values[tag]))
             elif tag in {0x7FE00008, 0x7FE00009, 0x7FE00010}:
                 pixel_offset = -2 if syntax.deflated else at
                 if length != UNDEFINED and not syntax.deflated:
@@ -156,6 +161,15 @@ def parse_head(
     _keep(kept, body, open_at, len(body))
     head = _head(values, transfer_syntax, start, (pixel_offset, pixel_end), little=syntax.little)
     return replace(head, kept=bytes(kept))
+
+
+def _check_kind(sop_class: str) -> None:
+    """Refuse what has no place in a study. Raises: Malformed."""
+    name = NON_PATIENT_SOP_CLASSES.get(sop_class)
+    if name is not None:
+        raise Malformed(f"{name}: an object of no patient and no study, which this archive does not keep (PS3.4 GG).")
+    if sop_class == _DICOMDIR:
+        raise Malformed("a DICOMDIR is a list of files; import the folder that it lies in instead: leadglass import FOLDER.")
 
 
 def _keep(kept: bytearray, body: "bytes | bytearray | memoryview", start: int, end: int) -> None:
@@ -202,6 +216,8 @@ def _meta(buffer: "bytes | bytearray | memoryview", *, is_complete: bool, limits
         )
         if tag == 0x00020010:
             syntax = clean_uid(bytes(buffer[value : value + min(length, 65)]))
+        if tag == 0x00020002:  # a DICOMDIR has no SOP Class UID in its data set, only here
+            _check_kind(clean_uid(bytes(buffer[value : value + min(length, 65)])))
         if length == UNDEFINED:
             raise Malformed("group 2 holds an element of undefined length.")
         end = value + length

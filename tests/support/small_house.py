@@ -34,6 +34,14 @@ def put(house: House, *datasets: Any) -> list[Any]:
     return house.operations.commit(grant, staged)
 
 
+def reader(house: House) -> Subject:
+    """Return the subject of a script that may read."""
+    me = house.entrance.local("t")
+    house.administration.clients_add(me, "reader", "service")
+    token, _ = house.administration.clients_token(me, "reader", seconds=60)
+    return house.entrance.bearer(token, Peer(plane=Plane.WEB, address="127.0.0.1"))
+
+
 def subject(*roles: str, kind: SubjectKind = SubjectKind.PERSON, assurance: Assurance = Assurance.AAL2, plane: Plane = Plane.WEB,
             referring: str = "") -> Subject:
     """Return a subject as the entrance makes them, for questions to the policy."""
@@ -41,4 +49,4 @@ def subject(*roles: str, kind: SubjectKind = SubjectKind.PERSON, assurance: Assu
                    authenticated_at=0.0, session_id="s", peer=Peer(plane=plane, address="127.0.0.1"), referring_name=referring)
 
 
-__all__ = ["ct_slice", "part10", "put", "small_house", "subject"]
+__all__ = ["ct_slice", "part10", "put", "reader", "small_house", "subject"]

@@ -12,8 +12,9 @@ from leadglass.access.search_scope import scope, study_resource
 from leadglass.archive import Archive
 from leadglass.archive.frames import frame_bytes
 from leadglass.archive.ingest import Intake, Outcome, Staged
-from leadglass.archive.retrieve import InstanceRow, locate, metadata, open_instance
+from leadglass.archive.retrieve import InstanceRow, locate, metadata
 from leadglass.archive.search import SearchQuery, search
+from leadglass.archive.transcode import converted, targets_of
 from leadglass.audit import Entry, Event
 from leadglass.audit import Outcome as Ended
 from leadglass.errors import Missing, Refused
@@ -98,15 +99,30 @@ class Operations:
             raise Missing("no such series or instance in this study.")
         return rows
 
-    def stream_instance(self, grant: Grant, row: InstanceRow) -> Iterator[bytes]:
-        """Give the Part 10 file as stored, piece by piece; the grant is checked before each piece."""
+    def syntaxes_of(self, row: InstanceRow) -> tuple[str, ...]:
+        """Return the transfer syntaxes that the instance can be given in, the stored one first."""
+        return targets_of(row)
+
+    def stream_instance(self, grant: Grant, row: InstanceRow, transfer_syntax: str | None = None) -> Iterator[bytes]:
+        """Give the Part 10 file, as stored or without loss in another syntax; the grant is checked before each piece.
+
+        Raises: Malformed before the first byte, when it cannot be given so; Damaged, Unproven, Busy.
+        """
+        return self._stream(grant, row, transfer_syntax or row.transfer_syntax_uid, is_file=True)
+
+    def stream_dataset(self, grant: Grant, row: InstanceRow, transfer_syntax: str) -> Iterator[bytes]:
+        """Give the same without preamble and group 2, as DIMSE sends it."""
+        return self._stream(grant, row, transfer_syntax, is_file=False)
+
+    def _stream(self, grant: Grant, row: InstanceRow, transfer_syntax: str, *, is_file: bool) -> Iterator[bytes]:
         self._readable(grant)
-        with open_instance(self._archive, row) as reader:
-            self._door.count(grant, instances=1)
-            for piece in reader.stream():
-                self._door.check(grant)
-                self._door.count(grant, octets=len(piece))
-                yield piece
+        pieces = converted(self._archive, row, transfer_syntax, is_file=is_file)
+        is_first = True
+        for piece in pieces:
+            self._door.check(grant)
+            self._door.count(grant, instances=int(is_first), octets=len(piece))
+            is_first = False
+            yield piece
 
     def metadata(self, grant: Grant, row: InstanceRow, bulk_uri: Callable[[str], str]) -> dict[str, Any]:
         """Return the DICOM JSON model of an instance, without bulk data. Ref: PS3.18 Annex F."""

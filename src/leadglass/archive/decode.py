@@ -13,6 +13,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from leadglass.archive.retrieve import InstanceRow, header, open_instance
+from leadglass.dicom.image_pixel import ImagePixel
+from leadglass.dicom.reencode import Encoding
 from leadglass.errors import Busy, Malformed
 from leadglass.settings import Settings
 
@@ -54,6 +56,22 @@ class Decoder:
         }
         answer, data = self._ask(archive, row, number, None, facts)
         return str(answer["media_type"]), data
+
+    def recode(self, frame: bytes, source: str, target: str, pixel: ImagePixel) -> tuple[bytes, ImagePixel]:
+        """Return (frame in `target`, what it is now), without loss; "" is native little endian. Raises: Malformed, Busy."""
+        answer, data = self._exchange({"do": "recode", "from": source, "to": target, "pixel": pixel.facts()}, frame)
+        return data, ImagePixel.of(answer["pixel"])
+
+    def header(
+        self, data: bytes, source: Encoding, target: Encoding, changes: dict[int, tuple[str, bytes] | None]
+    ) -> bytes:
+        """Return the elements in another encoding, with changes: see dicom.reencode. Raises: Malformed, Busy."""
+        s = self._settings
+        named = [[tag, change and [change[0], change[1].hex()]] for tag, change in changes.items()]
+        return self._exchange({
+            "do": "header", "from": [source.explicit, source.little], "to": [target.explicit, target.little],
+            "changes": named, "limits": [s.max_sequence_depth, s.max_elements, s.max_header_bytes],
+        }, data)[1]
 
     def _ask(
         self, archive: "Archive", row: InstanceRow, number: int, frame: bytes | None, facts: dict[str, Any]

@@ -11,6 +11,12 @@ import struct
 import sys
 from typing import Any
 
+from leadglass.archive.pixel_codecs import Undecodable, decode_frame, encode_frame
+from leadglass.dicom.elements import Limits
+from leadglass.dicom.image_pixel import ImagePixel
+from leadglass.dicom.reencode import Encoding, reencode
+from leadglass.errors import Malformed
+
 __all__ = ["main"]
 
 _HEAD = struct.Struct(">II")
@@ -37,6 +43,8 @@ def main() -> None:
             answer, data = _answer(facts, body)
         except MemoryError:
             answer, data = {"error": "it needs more memory than it may use"}, b""
+        except (Undecodable, Malformed) as e:
+            answer, data = {"error": str(e).rstrip(".")}, b""
         except Exception as e:  # noqa: BLE001 - a decoder's fault of any kind is one answer; no value goes into it
             answer, data = {"error": type(e).__name__}, b""
         text = json.dumps(answer).encode()
@@ -46,6 +54,12 @@ def main() -> None:
 
 
 def _answer(facts: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    if facts["do"] == "recode":
+        array, pixel = decode_frame(body, facts["from"], ImagePixel.of(facts["pixel"]))
+        data, pixel = encode_frame(array, facts["to"], pixel)
+        return {"pixel": pixel.facts()}, data
+    if facts["do"] == "header":
+        return {}, _header(facts, body)
     dataset = _dataset(facts, body)
     if facts["do"] == "raw":
         from pydicom.pixels.decoders.base import get_decoder
@@ -56,6 +70,15 @@ def _answer(facts: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         array = _pixels(dataset, facts["number"], raw=True)
         return {}, array.astype(array.dtype.newbyteorder("<")).tobytes()
     return _render(dataset, facts)
+
+
+def _header(facts: dict[str, Any], body: bytes) -> bytes:
+    depth, elements, size = facts["limits"]
+    return reencode(
+        body, source=Encoding(*facts["from"]), target=Encoding(*facts["to"]),
+        limits=Limits(max_depth=depth, max_elements=elements, max_header_bytes=size),
+        changes={tag: change and (change[0], bytes.fromhex(change[1])) for tag, change in facts["changes"]},
+    )
 
 
 def _dataset(facts: dict[str, Any], body: bytes) -> Any:

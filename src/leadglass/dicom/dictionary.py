@@ -4,7 +4,7 @@ from functools import cache
 
 from pydicom._dicom_dict import DicomDictionary
 
-__all__ = ["keyword_of", "tag_of", "vr_of"]
+__all__ = ["choices_of", "keyword_of", "tag_of", "vr_of"]
 
 
 def _entry(tag: int) -> tuple[str, str, str, str, str] | None:
@@ -32,6 +32,13 @@ def vr_of(tag: int) -> str:
         return "UN"
     vr = found[0].split(" or ")[-1]  # "US or SS" -> SS is wrong for pixels' unsigned; see values.py
     return "US" if found[0].startswith("US or") else vr.strip() or "UN"
+
+
+@cache
+def choices_of(tag: int) -> tuple[str, ...]:
+    """Return the VRs that PS3.6 allows for a tag; none for unknown and private ones."""
+    found = _entry(tag)
+    return tuple(found[0].split(" or ")) if found else ()
 
 
 @cache

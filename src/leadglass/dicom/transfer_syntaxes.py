@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-__all__ = ["BIG_ENDIAN", "EXPLICIT_LITTLE", "IMPLICIT_LITTLE", "TRANSFER_SYNTAXES", "TransferSyntax"]
+__all__ = ["BIG_ENDIAN", "DEFLATED", "EXPLICIT_LITTLE", "IMPLICIT_LITTLE", "TRANSFER_SYNTAXES", "TransferSyntax"]
 
 
 class TransferSyntax(NamedTuple):
@@ -20,13 +20,14 @@ class TransferSyntax(NamedTuple):
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _T = "1.2.840.10008.1.2"
 
 _TABLE: Final = (
     TransferSyntax(IMPLICIT_LITTLE, "Implicit VR Little Endian", explicit=False, encapsulated=False),
     TransferSyntax(EXPLICIT_LITTLE, "Explicit VR Little Endian", encapsulated=False),
     TransferSyntax(_T + ".1.98", "Encapsulated Uncompressed Explicit VR Little Endian"),
-    TransferSyntax(_T + ".1.99", "Deflated Explicit VR Little Endian", encapsulated=False, deflated=True),
+    TransferSyntax(DEFLATED, "Deflated Explicit VR Little Endian", encapsulated=False, deflated=True),
     TransferSyntax(BIG_ENDIAN, "Explicit VR Big Endian", little=False, encapsulated=False),
     TransferSyntax(_T + ".4.50", "JPEG Baseline (Process 1)", media_type="image/jpeg"),
     TransferSyntax(_T + ".4.51", "JPEG Extended (Process 2 & 4)", media_type="image/jpeg"),

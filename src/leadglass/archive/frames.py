@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from leadglass.archive import Archive
     from leadglass.storage.blobs import BlobReader
 
-__all__ = ["frame_bytes", "pixel_value"]
+__all__ = ["frame_bytes", "frame_spans", "pixel_value", "stored_frame"]
 
 _CACHE = 256
 _lock = threading.Lock()
@@ -57,14 +57,18 @@ def frame_bytes(archive: "Archive", row: InstanceRow, number: int, *, want_raw: 
 def stored_frame(archive: "Archive", row: InstanceRow, number: int) -> bytes:
     """Return the bytes of one frame as stored; only its chunks are decrypted."""
     with open_instance(archive, row) as reader:
-        at, length = pixel_value(reader, row)
-        if length != UNDEFINED:
-            if at + length > row.length:
-                raise Malformed("the pixel data is shorter than its length says.")
-            offset, size = native_frame(at, length, row.frames, number)
-            return reader.read(offset, size)
-        spans = _spans(reader, row, at)[number - 1]
+        spans = frame_spans(reader, row, number)
         return b"".join(reader.read(offset, size) for offset, size in spans)
+
+
+def frame_spans(reader: "BlobReader", row: InstanceRow, number: int) -> Spans:
+    """Return where frame `number` lies in the stored file: (offset, length) of its runs. Raises: Malformed, Damaged."""
+    at, length = pixel_value(reader, row)
+    if length == UNDEFINED:
+        return _spans(reader, row, at)[number - 1]
+    if at + length > row.length:
+        raise Malformed("the pixel data is shorter than its length says.")
+    return [native_frame(at, length, row.frames, number)]
 
 
 def _spans(reader: "BlobReader", row: InstanceRow, at: int) -> list[Spans]:

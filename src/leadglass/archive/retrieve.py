@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leadglass.archive import Archive
     from leadglass.storage.blobs import BlobReader
 
-__all__ = ["InstanceRow", "bulk_value", "header", "locate", "metadata", "open_instance"]
+__all__ = ["InstanceRow", "bulk_places", "bulk_value", "header", "locate", "metadata", "open_instance"]
 
 _s, _e, _i = t.studies.c, t.series.c, t.instances.c
 
@@ -110,10 +110,16 @@ def metadata(archive: "Archive", row: InstanceRow, bulk_uri: Callable[[str], str
     return model
 
 
-def bulk_value(archive: "Archive", row: InstanceRow, path: str) -> bytes:
-    """Return the value behind a BulkDataURI's path (not pixel data: those are frames). Raises: Missing."""
+def bulk_places(archive: "Archive", row: InstanceRow) -> tuple[dict[str, tuple[int, int]], bytes]:
+    """Return (path of each bulk value -> (offset, length) in the header, the header). Pixel data is not among them."""
     spans: dict[str, tuple[int, int]] = {}
     _, buffer = _model(archive, row, lambda p: p, spans)
+    return spans, buffer
+
+
+def bulk_value(archive: "Archive", row: InstanceRow, path: str) -> bytes:
+    """Return the value behind a BulkDataURI's path (not pixel data: those are frames). Raises: Missing."""
+    spans, buffer = bulk_places(archive, row)
     if path not in spans:
         raise Missing("no such bulk data in this instance.")
     at, length = spans[path]

@@ -50,6 +50,7 @@ def create_app(house: "House", settings: "Settings", operations: Iterable[Operat
     app = Starlette(
         routes=[_route(row, house, settings) for row in rows],
         middleware=[Middleware(_Shell)],
+        exception_handlers={HTTPException: _http_problem},
     )
     app.router.redirect_slashes = False
     app.state.counters = Counters()
@@ -64,8 +65,8 @@ def _route(row: Operation, house: "House", settings: "Settings") -> Route:
         return await _answer(row, request, house, settings)
 
     route = Route(row.path, endpoint, methods=list(row.methods), name=f"{row.methods[0]} {row.path}")
-    if row.face == "api" and route.methods:
-        route.methods.discard("HEAD")  # a HEAD would read and record a whole study for nothing
+    if row.face == "api" and route.methods and "HEAD" not in row.methods:
+        route.methods.discard("HEAD")  # a HEAD would read a whole study for nothing
     return route
 
 
@@ -172,6 +173,11 @@ class _Shell:
             counters.add(
                 scope.get("leadglass.route", "none"), _method(scope), status, (time.perf_counter_ns() - started) // 1000
             )
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    """Answer what the framework or a handler says by status alone (404, 405, 406...) in the shape of all errors."""
+    return _problem(request.scope, error)
 
 
 def _method(scope: "Scope") -> str:

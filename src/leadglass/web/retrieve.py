@@ -1,8 +1,9 @@
-"""WADO-RS: instances, metadata, frames and bulk data. Ref: PS3.18 10.4, 8.7.
+"""WADO-RS: DICOM files and their metadata, of a study, a series or an instance. Ref: PS3.18 10.4, 8.7.
 
-What is stored is what goes out: DICOM files and compressed frames leave in the transfer syntax in which they came,
-named in each part. Frames are decoded only for those who ask for plain pixels. Each body is streamed, and the grant
-is checked before each piece; a view of a study is one grant, so scrolling through it is one entry of the ledger.
+Who asks for `transfer-syntax=*`, or for anything, is given what is stored; who names a syntax is given that, or 406;
+who names none is given Explicit VR Little Endian, but for what was compressed with loss (8.7.3.4). Each body is
+streamed, and the grant is checked before each piece; a view of a study is one grant, so scrolling through it is one
+entry of the ledger. Pixel data and bulk data: see pixel_data.py and bulk_data.py.
 """
 
 import json
@@ -10,113 +11,49 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from starlette.responses import Response
-
-from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, TRANSFER_SYNTAXES
 from leadglass.dicom.uids import is_valid_uid
-from leadglass.errors import Malformed, Missing
-from leadglass.terms import Grant
+from leadglass.dicom.xml_model import to_xml
+from leadglass.errors import Malformed
+from leadglass.terms import Action, Grant
+from leadglass.web.conditional import boundary_of, etag_of
 from leadglass.web.media_types import MediaRange, covers
-from leadglass.web.multipart import new_boundary
-from leadglass.web.negotiation import accepted, accepts_gzip, base_url, not_acceptable, want_json
-from leadglass.web.streaming import gzipped, multipart_body, stream
+from leadglass.web.negotiation import DICOM_OFFER, accepted, base_url, not_acceptable, syntax_for
+from leadglass.web.streaming import Stretch, give, give_made, give_packed, multipart_body, multipart_stretches
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
+
     from leadglass.web.calls import Call
 
-__all__ = ["bulk", "find", "frames", "instances", "metadata", "numbers_of"]
+__all__ = ["bulk_uri", "find", "give_instances", "inner_of", "instances", "metadata", "no_query", "numbers_of"]
 
 _DICOM: Final = "application/dicom"
-_OCTETS: Final = "application/octet-stream"
-_PIXELS: Final = frozenset({"7FE00008", "7FE00009", "7FE00010"})
+_JSON: Final = "application/dicom+json"
+_XML: Final = "application/dicom+xml"
 _MAX_FRAMES: Final = 10_000  # frames named in one request
 
 
-def find(call: "Call") -> tuple[Grant, list[Any]]:
+def find(call: "Call", action: Action = Action.STUDY_READ) -> tuple[Grant, list[Any]]:
     """Return (grant, instances) of the study, series or instance in the path. Raises: Missing, Malformed, Unproven."""
     params = call.params
     uids = [params.get(name) for name in ("study", "series", "instance")]
     if any(uid is not None and not is_valid_uid(uid) for uid in uids):
         raise Malformed("the path holds something that is no UID.")
-    grant = call.house.operations.study(call.subject, params["study"])
+    grant = call.house.operations.study(call.subject, params["study"], action)
     return grant, call.house.operations.locate(grant, uids[1], uids[2])
 
 
-def _no_query(call: "Call", *known: str) -> None:
+def no_query(call: "Call", *known: str) -> None:
     """Refuse query parameters that would be ignored. Raises: Malformed."""
     if set(call.request.query_params) - {"accept", *known}:
         raise Malformed("the query holds a parameter that this resource does not have.")
 
 
-# --- instances ------------------------------------------------------------------------------------------------
-def instances(call: "Call") -> Response:
-    """Give DICOM files as stored. Ref: PS3.18 10.4.1.1.1-3."""
-    _no_query(call)
-    wanted = accepted(call.request)
-    chosen = _choose_dicom(wanted, is_one="instance" in call.params)
-    grant, rows = find(call)
-    allowed = {r.transfer_syntax for r in wanted if covers(_inner(r), _DICOM)}
-    if not allowed & {"", "*"} and any(row.transfer_syntax_uid not in allowed for row in rows):
-        raise not_acceptable('multipart/related; type="application/dicom"; transfer-syntax=*')
-    operations = call.house.operations
-    if chosen.type == _DICOM:
-        return stream(operations.stream_instance(grant, rows[0]), _dicom_type(rows[0]))
-    parts = (({"Content-Type": _dicom_type(row)}, operations.stream_instance(grant, row)) for row in rows)
-    return _multipart(parts, _DICOM)
-
-
-def _choose_dicom(wanted: list[MediaRange], *, is_one: bool) -> MediaRange:
-    for one in wanted:
-        if one.type == _DICOM and is_one:
-            return one
-        if covers(one.type, "multipart/related") and covers(_inner(one), _DICOM):
-            return one
-    raise not_acceptable('multipart/related; type="application/dicom"; transfer-syntax=*')
-
-
-def _inner(wanted: MediaRange) -> str:
+def inner_of(wanted: MediaRange) -> str:
+    """Return the range of the parts' types, or the range itself where it is not multipart."""
     return wanted.inner if wanted.is_multipart else wanted.type
 
 
-def _dicom_type(row: Any) -> str:
-    return f"{_DICOM}; transfer-syntax={row.transfer_syntax_uid}"
-
-
-def _multipart(parts: Iterable[tuple[dict[str, str], Iterable[bytes]]], inner: str) -> Response:
-    boundary = new_boundary()
-    return stream(multipart_body(boundary, parts), f'multipart/related; type="{inner}"; boundary={boundary}')
-
-
-# --- metadata -------------------------------------------------------------------------------------------------
-def metadata(call: "Call") -> Response:
-    """Give the DICOM JSON model of each instance, as one array. Ref: PS3.18 10.4.1.1.2, F."""
-    _no_query(call)
-    want_json(call.request)
-    grant, rows = find(call)
-    root = base_url(call.request)
-
-    def models() -> Iterator[bytes]:
-        separator = "["
-        for row in rows:
-            model = call.house.operations.metadata(grant, row, _bulk_uri(root, row))
-            yield (separator + json.dumps(model, ensure_ascii=False, separators=(",", ":"))).encode("utf-8", "replace")
-            separator = ","
-        yield b"]"
-
-    pieces: Iterator[bytes] = models()
-    headers = {"vary": "accept-encoding"}
-    if accepts_gzip(call.request):
-        headers["content-encoding"] = "gzip"
-        pieces = gzipped(pieces)
-    return stream(pieces, "application/dicom+json", headers)
-
-
-def _bulk_uri(root: str, row: Any) -> Callable[[str], str]:
-    base = f"{root}/dicomweb/studies/{row.study_uid}/series/{row.series_uid}/instances/{row.sop_instance_uid}/bulkdata/"
-    return lambda path: base + quote(path)
-
-
-# --- frames ---------------------------------------------------------------------------------------------------
 def numbers_of(text: str) -> list[int]:
     """Return the frame numbers of a path's list. Raises: Malformed."""
     numbers = text.split(",")
@@ -127,86 +64,120 @@ def numbers_of(text: str) -> list[int]:
     return [int(n) for n in numbers]
 
 
-def frames(call: "Call") -> Response:
-    """Give frames, as stored or as plain pixels. Ref: PS3.18 10.4.1.1.6, 8.7.3."""
-    _no_query(call)
-    numbers = numbers_of(call.params["frames"])
+# --- instances ------------------------------------------------------------------------------------------------
+def instances(call: "Call") -> "Response":
+    """Give DICOM files. Ref: PS3.18 10.4.1.1.1."""
+    no_query(call)
+    wanted = accepted(call.request)
     grant, rows = find(call)
-    row = rows[0]
-    if not row.frames or max(numbers) > row.frames:
-        raise Missing("no such frame in this instance.")
-    return _frames(call, grant, row, numbers)
-
-
-def _frames(call: "Call", grant: Grant, row: Any, numbers: list[int]) -> Response:
-    chosen, inner, want_raw = _choose_frame(accepted(call.request), row, is_one=len(numbers) == 1)
     operations = call.house.operations
-    if not chosen.is_multipart and chosen.type != "*/*":
-        uid, data = operations.frame(grant, row, numbers[0], want_raw=want_raw)
-        return stream([data], _part_type(inner, uid))
-
-    def parts() -> Iterator[tuple[dict[str, str], Iterable[bytes]]]:
-        for number in numbers:
-            call.house.door.check(grant)
-            uid, data = operations.frame(grant, row, number, want_raw=want_raw)
-            yield {"Content-Type": _part_type(inner, uid)}, (data,)
-
-    return _multipart(parts(), inner)
+    if "instance" in call.params:
+        one, syntax = _choose(wanted, rows[0], operations.syntaxes_of(rows[0]), is_one=True)
+        if one.type == _DICOM:
+            return give_instances(call, grant, rows, [syntax], is_single=True)
+        return give_instances(call, grant, rows, [syntax])
+    syntaxes = [_choose(wanted, row, operations.syntaxes_of(row), is_one=False)[1] for row in rows]
+    return give_instances(call, grant, rows, syntaxes)
 
 
-def _choose_frame(wanted: list[MediaRange], row: Any, *, is_one: bool) -> tuple[MediaRange, str, bool]:
-    """Return (the range that won, media type of the parts, whether to decode). Raises: HTTPException 406.
-
-    `transfer-syntax=*` takes what is stored. Plain octets without one are Explicit VR Little Endian pixels
-    (PS3.18 8.7.3.3.2), which is how native frames lie here anyhow.
-    """
-    syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
-    stored_type = syntax.media_type if syntax.encapsulated else _OCTETS
+def _choose(wanted: list[MediaRange], row: Any, possible: tuple[str, ...], *, is_one: bool) -> tuple[MediaRange, str]:
+    """Return (the range that won, transfer syntax): each part of an answer may have another. Raises: HTTPException 406."""
     for one in wanted:
-        if not is_one and not one.is_multipart and one.type != "*/*":
+        if one.type == _DICOM and not is_one:
             continue
-        if one.type != "*/*" and not one.is_multipart and one.type.split("/")[0] == "multipart":
-            continue
-        inner, asked = _inner(one), one.transfer_syntax
-        is_any = inner == "*/*"
-        if asked == "*" or is_any or (inner == stored_type and inner != _OCTETS and asked in {"", syntax.uid}):
-            if is_any or covers(inner, stored_type):
-                return one, stored_type, not syntax.encapsulated
-            if inner == _OCTETS:  # octets in any transfer syntax: the client reads the part's own parameter
-                return one, _OCTETS, not syntax.encapsulated
-        if inner.endswith("/*") and covers(inner, stored_type) and asked in {"", syntax.uid}:
-            return one, stored_type, False
-        if inner == _OCTETS and asked in {"", EXPLICIT_LITTLE, IMPLICIT_LITTLE}:
-            return one, _OCTETS, True
-        if inner == _OCTETS and asked == syntax.uid:
-            return one, _OCTETS, False
-    raise not_acceptable(
-        f'multipart/related; type="{stored_type}"; transfer-syntax={syntax.uid}, '
-        f'multipart/related; type="{_OCTETS}"; transfer-syntax={EXPLICIT_LITTLE}'
-    )
+        if one.type == _DICOM or (covers(one.type, "multipart/related") and covers(inner_of(one), _DICOM)):
+            syntax = syntax_for(one, row.transfer_syntax_uid, possible)
+            if syntax is not None:
+                return one, syntax
+    raise not_acceptable(DICOM_OFFER)
 
 
-def _part_type(inner: str, uid: str) -> str:
-    return f"{inner}; transfer-syntax={uid}"
+def give_instances(
+    call: "Call", grant: Grant, rows: list[Any], syntaxes: list[str], *, is_single: bool = False
+) -> "Response":
+    """Answer with the Part 10 files of `rows`, each in its transfer syntax, as parts or as the one body.
+
+    As stored, the length and the bytes are known before: a strong ETag, and ranges. What is converted has a weak one.
+    """
+    is_stored = all(row.transfer_syntax_uid == syntax for row, syntax in zip(rows, syntaxes, strict=True))
+    parts = [part for row, syntax in zip(rows, syntaxes, strict=True) for part in (row.digest, syntax)]
+    etag = etag_of(["file" if is_single else "files", *parts], is_weak=not is_stored)
+    operations = call.house.operations
+    headers = [{"Content-Type": f"{_DICOM}; transfer-syntax={syntax}"} for syntax in syntaxes]
+    if is_single:
+        content_type = headers[0]["Content-Type"]
+        if is_stored:
+            return give(call, [_stored(call, grant, rows[0])], content_type, etag)
+        return give_made(call, operations.stream_instance(grant, rows[0], syntaxes[0]), content_type, etag)
+    boundary = boundary_of(etag)
+    content_type = f'multipart/related; type="{_DICOM}"; boundary={boundary}'
+    if is_stored:
+        stretches = ((head, _stored(call, grant, row)) for head, row in zip(headers, rows, strict=True))
+        return give(call, multipart_stretches(boundary, stretches), content_type, etag)
+
+    def converted() -> Iterator[tuple[dict[str, str], Iterable[bytes]]]:
+        for head, row, syntax in zip(headers, rows, syntaxes, strict=True):
+            is_same = syntax == row.transfer_syntax_uid
+            yield head, operations.stream_instance(grant, row, None if is_same else syntax)
+
+    return give_made(call, multipart_body(boundary, converted()), content_type, etag)
 
 
-# --- bulk data ------------------------------------------------------------------------------------------------
-def bulk(call: "Call") -> Response:
-    """Give what a BulkDataURI of the metadata names; pixel data comes as its frames. Ref: PS3.18 10.4.1.1.5."""
-    _no_query(call)
-    path = call.params["path"]
-    if len(path) > 1024:
-        raise Malformed("the path is too long.")
+def _stored(call: "Call", grant: Grant, row: Any) -> Stretch:
+    """Return the file as it lies; a part of it decrypts the chunks that it touches."""
+    operations = call.house.operations
+
+    def read(start: int, stop: int) -> Iterator[bytes]:
+        if (start, stop) == (0, row.length):
+            return operations.stream_instance(grant, row)
+        return operations.stored_part(grant, row, start, stop)
+
+    return Stretch(row.length, read)
+
+
+# --- metadata -------------------------------------------------------------------------------------------------
+def metadata(call: "Call") -> "Response":
+    """Give the data sets without bulk data: an array in JSON, or parts in XML. Ref: PS3.18 10.4.1.1.2, F; PS3.19 A.1.
+
+    The ETag is over what is there: it changes when an instance is added, rejected, replaced or deleted.
+    """
+    no_query(call)
+    content_type = _choose_model(accepted(call.request), is_one="instance" in call.params)
     grant, rows = find(call)
-    row = rows[0]
-    if path in _PIXELS and row.frames:
-        return _frames(call, grant, row, list(range(1, row.frames + 1)))
-    for one in accepted(call.request):
-        if not covers(_inner(one), _OCTETS):
-            continue
-        data = call.house.operations.bulk(grant, row, path)
-        part_type = _part_type(_OCTETS, row.transfer_syntax_uid)
-        if one.is_multipart or one.type == "*/*":
-            return _multipart([({"Content-Type": part_type}, (data,))], _OCTETS)
-        return stream([data], part_type)
-    raise not_acceptable(f'multipart/related; type="{_OCTETS}"')
+    root = base_url(call.request)
+    models = (call.house.operations.metadata(grant, row, bulk_uri(root, row)) for row in rows)
+    etag = etag_of([content_type, root, *(row.digest for row in rows)])
+    if content_type == _JSON:
+        return give_packed(call, _array(models), _JSON, etag)
+    documents = (to_xml(model) for model in models)
+    if content_type == _XML:
+        return give_packed(call, documents, _XML, etag)
+    boundary = boundary_of(etag)
+    parts = (({"Content-Type": _XML}, (document,)) for document in documents)
+    return give_packed(call, multipart_body(boundary, parts), f"{content_type}; boundary={boundary}", etag)
+
+
+def _choose_model(wanted: list[MediaRange], *, is_one: bool) -> str:
+    """Return the media type of the answer. Ref: PS3.18 8.7.3.2 (table 8.7.3-2). Raises: HTTPException 406."""
+    for one in wanted:
+        if one.covers(_JSON) or one.covers("application/json"):
+            return _JSON
+        if covers(one.type, "multipart/related") and covers(inner_of(one), _XML):
+            return f'multipart/related; type="{_XML}"'
+        if one.type == _XML and is_one:
+            return _XML
+    raise not_acceptable(f'{_JSON}, multipart/related; type="{_XML}"')
+
+
+def _array(models: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    separator = "["
+    for model in models:
+        yield (separator + json.dumps(model, ensure_ascii=False, separators=(",", ":"))).encode("utf-8", "replace")
+        separator = ","
+    yield b"]"
+
+
+def bulk_uri(root: str, row: Any) -> Callable[[str], str]:
+    """Return the function from a path (00420011) to the BulkDataURI under which `bulk` gives it."""
+    base = f"{root}/dicomweb/studies/{row.study_uid}/series/{row.series_uid}/instances/{row.sop_instance_uid}/bulkdata/"
+    return lambda path: base + quote(path)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from leadglass.terms import Action
-from leadglass.web import health, oauth, rendered, retrieve, search, store
+from leadglass.web import bulk_data, health, oauth, pixel_data, rendered, retrieve, search, store
 from leadglass.web.calls import Call, Operation
 from leadglass.web.pages_table import PAGES
 
@@ -27,6 +27,10 @@ def api_table() -> tuple[Operation, ...]:
     def get(path: str, handler: Callable[[Call], Any], action: Action) -> Operation:
         return Operation(path=path, methods=("GET",), action=action, handler=handler)
 
+    def heads(path: str, handler: Callable[[Call], Any]) -> Operation:
+        """Give HEAD too: its headers are made without reading the study."""
+        return Operation(path=path, methods=("GET", "HEAD"), action=read, handler=handler)
+
     def public(path: str, handler: Callable[[Call], Any], reason: str, method: str = "GET") -> Operation:
         return Operation(path=path, methods=(method,), action=None, handler=handler, public_reason=reason)
 
@@ -48,14 +52,16 @@ def api_table() -> tuple[Operation, ...]:
     ]
     for level in (STUDY, SERIES, INSTANCE):
         rows += [
-            get(level, retrieve.instances, read),
-            get(level + "/metadata", retrieve.metadata, read),
+            heads(level, retrieve.instances),
+            heads(level + "/metadata", retrieve.metadata),
+            heads(level + "/bulkdata", bulk_data.all_bulk_data),
+            heads(level + "/pixeldata", pixel_data.pixel_data),
             get(level + "/rendered", rendered.rendered, read),
             get(level + "/thumbnail", rendered.thumbnail, read),
         ]
     rows += [
-        get(INSTANCE + "/bulkdata/{path:path}", retrieve.bulk, read),
-        get(INSTANCE + "/frames/{frames}", retrieve.frames, read),
+        heads(INSTANCE + "/bulkdata/{path:path}", bulk_data.bulk),
+        heads(INSTANCE + "/frames/{frames}", pixel_data.frames),
         get(INSTANCE + "/frames/{frames}/rendered", rendered.rendered, read),
         get(INSTANCE + "/frames/{frames}/thumbnail", rendered.thumbnail, read),
     ]

@@ -15,8 +15,8 @@ from leadglass.dicom.dictionary import keyword_of, tag_of, vr_of
 from leadglass.dicom.json_model import pn_json
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.errors import Malformed
-from leadglass.web.negotiation import accepts_gzip, base_url, want_json
-from leadglass.web.streaming import gzipped, stream
+from leadglass.web.negotiation import base_url, want_json
+from leadglass.web.streaming import give_packed
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
@@ -59,14 +59,10 @@ def search(call: "Call") -> Response:
     root = base_url(call.request)
     level_name = query.level if query is not None else "study"
     models = (row_json(row, level_name, include=include, above=above, root=root) for row in rows)
-    headers = {"vary": "accept-encoding"}
+    headers = {}
     if query is not None and not has_limit and len(rows) >= query.limit:
         headers["warning"] = '299 leadglass "There are more results: use limit and offset."'
-    pieces = _array(models)
-    if accepts_gzip(call.request):
-        headers["content-encoding"] = "gzip"
-        pieces = gzipped(pieces)
-    return stream(pieces, "application/dicom+json", headers)
+    return give_packed(call, _array(models), "application/dicom+json", headers=headers)
 
 
 def _array(models: Iterator[dict[str, Any]]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from dimse_world import CT, EXPLICIT, IMPLICIT, VERIFICATION, associate, item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leadglass.dimse import associate as associate_unit
 from leadglass.dimse import pdu
 from leadglass.dimse.negotiation import negotiate
 from leadglass.errors import Malformed
@@ -15,7 +16,7 @@ HEADER = 6
 
 
 def test_associate_request_is_read():
-    request = pdu.decode_associate(associate()[HEADER:])
+    request = associate_unit.decode_associate(associate()[HEADER:])
     assert (request.calling_ae, request.called_ae, request.max_length) == ("CT1", "LEADGLASS", 16384)
     assert [(p.id, p.abstract_syntax) for p in request.proposals] == [(1, VERIFICATION), (3, CT)]
 
@@ -53,7 +54,7 @@ def test_answers_are_cut_to_what_the_peer_takes():
 ])
 def test_broken_requests_are_malformed(body):
     with pytest.raises(Malformed):
-        pdu.decode_associate(body)
+        associate_unit.decode_associate(body)
 
 
 @pytest.mark.parametrize("raw", ["00", "0000000401", "00000001 01 03", "ffffffff 01 03 aa", "00000003 01 03"])
@@ -69,12 +70,12 @@ def test_mutated_requests_give_a_value_or_malformed(edits, cut):
     for at, new in edits:
         body[at : at + len(new)] = new
     try:
-        request = pdu.decode_associate(bytes(body[: cut + 1] if cut < 350 else body))
+        request = associate_unit.decode_associate(bytes(body[: cut + 1] if cut < 350 else body))
     except Malformed:
         return
-    results, accepted = negotiate(request)
-    assert set(accepted) <= set(results) == {p.id for p in request.proposals}
-    pdu.encode_accept(request, results, 16384)
+    agreement, accepted = negotiate(request)
+    assert set(accepted) <= set(agreement.results) == {p.id for p in request.proposals}
+    associate_unit.encode_accept(request, agreement, 16384)
 
 
 @settings(max_examples=300, deadline=None)
@@ -89,7 +90,7 @@ def test_any_bytes_give_values_or_malformed(data):
 
 def test_negotiation_takes_the_first_syntax_that_we_know():
     contexts = (
-        (1, CT, ("1.2.3.4", EXPLICIT, IMPLICIT)), (3, "1.2.840.10008.5.1.4.1.2.2.1", (IMPLICIT,)), (5, CT, ("1.2.3.4",)))
-    results, accepted = negotiate(pdu.decode_associate(associate(contexts)[HEADER:]))
-    assert {k: r[0] for k, r in results.items()} == {1: 0, 3: 3, 5: 4}
+        (1, CT, ("1.2.3.4", EXPLICIT, IMPLICIT)), (3, "1.2.840.10008.5.1.4.31", (IMPLICIT,)), (5, CT, ("1.2.3.4",)))
+    agreement, accepted = negotiate(associate_unit.decode_associate(associate(contexts)[HEADER:]))
+    assert {k: r[0] for k, r in agreement.results.items()} == {1: 0, 3: 3, 5: 4}
     assert accepted == {1: (CT, EXPLICIT)}

@@ -13,6 +13,7 @@ import structlog
 
 from leadglass.access import House
 from leadglass.dimse import pdu
+from leadglass.dimse.associate import AssociateRequest, decode_associate, encode_accept
 from leadglass.dimse.conversation import Conversation
 from leadglass.dimse.exchange import Exchange
 from leadglass.dimse.negotiation import negotiate
@@ -98,14 +99,14 @@ class Association:
                 seconds=round(time.monotonic() - started, 3),
             )
 
-    def _request(self) -> pdu.AssociateRequest:
+    def _request(self) -> AssociateRequest:
         """Step 1."""
         kind, body = self._wire.read(wait=ARTIM_SECONDS, whole=ARTIM_SECONDS)
         if kind != pdu.ASSOCIATE_RQ:
             raise Malformed("something else than an association request came first.")
-        return pdu.decode_associate(bytes(body))
+        return decode_associate(bytes(body))
 
-    def _enter(self, request: pdu.AssociateRequest) -> Exchange | None:
+    def _enter(self, request: AssociateRequest) -> Exchange | None:
         """Steps 2 and 3."""
         try:
             subject = self._house.entrance.device(self._peer, request.calling_ae, request.called_ae)
@@ -117,12 +118,12 @@ class Association:
             self._try_write(pdu.encode_reject(2, 3, 2))  # transient, provider (presentation), local limit exceeded
             self._linger()
             return None
-        results, contexts = negotiate(request)
-        exchange = Exchange(self._house, subject)
+        agreement, contexts = negotiate(request)
+        exchange = Exchange(self._house, subject, contexts, agreement.roles)
         self._conversation = Conversation(
-            self._wire, exchange, contexts, self._settings, max_length=request.max_length,
+            self._wire, exchange, self._settings, max_length=request.max_length, window=agreement.window or (1, 1),
             is_stopping=lambda: self._is_stopping)
-        accept = pdu.encode_accept(request, results, self._settings.max_pdu_bytes)
+        accept = encode_accept(request, agreement, self._settings.max_pdu_bytes)
         self._wire.write(accept, within=_ANSWER_SECONDS)
         return exchange
 

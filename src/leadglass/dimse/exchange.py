@@ -4,12 +4,13 @@ A new service is one file with a Receiver, and one line in handlers.py. A receiv
 piece by piece, then gives its answers one by one; between two answers the conversation looks for C-CANCEL.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from leadglass.access import House
 from leadglass.dicom.command import Command
+from leadglass.dimse.line import Line
 from leadglass.errors import Malformed
 from leadglass.terms import Action, Subject
 
@@ -41,6 +42,10 @@ class Exchange:
 
     house: House
     subject: Subject
+    contexts: Mapping[int, Context] = field(default_factory=dict)
+    roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)  # as agreed: the peer is (SCU, SCP)
+    line: Line | None = None  # for operations that we invoke on the same association
+    invoke: "Callable[[int, Command, bytes, Callable[[int | None], None]], None] | None" = None  # see Conversation.invoke
     stored: int = 0
     failed: int = 0
 
@@ -94,3 +99,5 @@ class Service:
     action: Action
     sop_classes: Mapping[str, str]  # UID -> name: these abstract syntaxes are accepted
     receive: Callable[[Exchange, Command, Context], Receiver]
+    extended: bytes = b""  # service class application information: what we do of each. Ref: PS3.4 B.3.1, C.5
+    settle: "Callable[[Sequence[Any]], list[Answer]] | None" = None  # answers several receivers at once: PS3.7 D.3.3.3

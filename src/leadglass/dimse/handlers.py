@@ -11,7 +11,7 @@ from leadglass.dicom.command import Command, CommandField
 from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES, VERIFICATION
 from leadglass.dimse.exchange import Answer, Context, Exchange, Identifier, Service
 from leadglass.dimse.status import SUCCESS
-from leadglass.dimse.store import StoreReceiver
+from leadglass.dimse.store import StoreReceiver, settle
 from leadglass.terms import Action
 
 __all__ = ["HANDLERS", "is_known_command", "service_of"]
@@ -30,11 +30,12 @@ class EchoReceiver(Identifier):
         yield Answer(SUCCESS)
 
 
+_KEPT_WHOLE: Final = bytes((2, 0, 3, 0, 0, 0))  # level 2 (full), signatures kept (level 3), nothing is coerced
 HANDLERS: Final[tuple[Service, ...]] = (
     Service(command=CommandField.C_ECHO_RQ, action=Action.DICOM_VERIFY, receive=EchoReceiver,
             sop_classes={VERIFICATION: "Verification"}),
     Service(command=CommandField.C_STORE_RQ, action=Action.INSTANCE_STORE, receive=StoreReceiver,
-            sop_classes=STORAGE_SOP_CLASSES),
+            sop_classes=STORAGE_SOP_CLASSES, extended=_KEPT_WHOLE, settle=settle),
 )
 _BY_CLASS: Final = {(service.command, uid): service for service in HANDLERS for uid in service.sop_classes}
 _COMMANDS: Final = frozenset(service.command for service in HANDLERS)

@@ -53,6 +53,7 @@ class Settings:
     token_seconds: int = _number(300, 60, 86400, "seconds")  # access token of machine clients
 
     max_associations: int = _number(64, 1, 1000, "associations per process")
+    max_outgoing: int = _number(8, 1, 100, "associations that one process opens itself")
     association_idle_seconds: int = _number(60, 1, 3600, "seconds")
     max_pdu_bytes: int = _number(262144, 4096, 1048576, "bytes")
     max_instance_bytes: int = _number(8 * 2**30, 2**20, 64 * 2**30, "bytes")

@@ -11,8 +11,13 @@ without a Grant. Only `access/door.py` makes a Grant; only `access/entrance.py` 
 
 from leadglass.access.house import House
 from leadglass.access.operations import ARCHIVE
+from leadglass.access.sending import Destination, Selected, Sending
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
+from leadglass.archive.retrieve import InstanceRow
 from leadglass.archive.search import SearchQuery
 from leadglass.audit import LogRow
 
-__all__ = ["ARCHIVE", "House", "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Staged"]
+__all__ = [
+    "ARCHIVE", "Destination", "House", "InstanceRow", "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending",
+    "Staged",
+]

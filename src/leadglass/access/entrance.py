@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from leadglass.access.door import Door
 from leadglass.access.revocation import RevocationPage
@@ -132,6 +133,23 @@ class Entrance:
             roles=frozenset({device.role}), assurance=Assurance.DEVICE, factors=device.factors, authenticated_at=now,
             session_id=secrets.token_hex(16), peer=peer, may_query_in_clear=device.is_excepted,
         )
+
+    def destination(self, ae_title: str) -> tuple[Subject, Any]:
+        """Return (subject, row) of a registered device that we would call, for questions about its rights.
+
+        It is proved by whoever answers: its pinned certificate, or in clear its address. Raises: Missing.
+        """
+        now = self._clock()
+        with self._database.read() as connection:
+            row = devices.find(connection, ae_title, now)
+        is_tls = bool(row.certificate_sha256)
+        peer = Peer(plane=Plane.DIMSE_TLS if is_tls else Plane.DIMSE, address=row.host.partition("/")[0],
+                    certificate_sha256=row.certificate_sha256 or None)
+        return Subject(
+            kind=SubjectKind.DEVICE, id=f"device:{ae_title}", name=ae_title, roles=frozenset({row.role}),
+            assurance=Assurance.DEVICE, factors=("address", "certificate") if is_tls else ("address",), authenticated_at=now,
+            session_id="", peer=peer, may_query_in_clear=bool(row.owner and row.until),
+        ), row
 
     def record_stranger(self, peer: Peer, calling_ae: str) -> None:
         """Record a rejected association; a flood of the same becomes one record with a count."""

@@ -11,6 +11,7 @@ from leadglass.access.entrance import Entrance
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
 from leadglass.access.revocation import RevocationPage
+from leadglass.access.sending import Sending
 from leadglass.access.sign_in import SignIn
 from leadglass.archive import Archive
 from leadglass.identity import devices
@@ -23,7 +24,7 @@ __all__ = ["House"]
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """One process's house. Faces use the first eight; compose keeps the rest going."""
+    """One process's house. Faces use the first nine; compose keeps the rest going."""
 
     settings: Settings
     entrance: Entrance
@@ -33,6 +34,7 @@ class House:
     enrolment: Enrolment
     administration: Administration
     ledger_reader: LedgerReader
+    sending: Sending
 
     page: RevocationPage
     database: Database

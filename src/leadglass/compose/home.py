@@ -21,6 +21,7 @@ from leadglass.access.house import House
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
 from leadglass.access.revocation import RevocationPage
+from leadglass.access.sending import Sending
 from leadglass.access.sign_in import SignIn
 from leadglass.archive import Archive
 from leadglass.archive.decode import Decoder
@@ -30,6 +31,7 @@ from leadglass.crypto.signing import Signer, Verifier
 from leadglass.errors import Malformed
 from leadglass.identity.passkeys import RelyingParty
 from leadglass.network import ca
+from leadglass.network.dial import Dialler
 from leadglass.network.tls import dicom_context, open_key
 from leadglass.policy import load_policy
 from leadglass.settings import Settings, config_dir, credentials_dir
@@ -74,6 +76,10 @@ class Certificates:
         """Return a fresh context of the DICOM TLS port."""
         return dicom_context(self.directory / "dicom.crt.pem", self.directory / "dicom.key.pem", self.password,
                              self.directory / "device-ca.crt.pem")
+
+    def dialler(self) -> Dialler:
+        """Return what opens our own connections to devices."""
+        return Dialler(chain=self.directory / "dicom.crt.pem", key=self.directory / "dicom.key.pem", password=self.password)
 
     def __repr__(self) -> str:
         return f"<Certificates in {self.directory}>"
@@ -191,16 +197,18 @@ class Home:
         keys = Keys(source_name=self.key_source_name, kek_version=self._keyring.kek_version,
                     device_authority=self.device_authority)
         verifier = Verifier(self._signer().vkey())
+        operations = Operations(database, archive, door, site=settings.site)
         try:
             yield House(
                 settings=settings, entrance=entrance, door=door,
                 sign_in=SignIn(database, door, entrance, page, settings, party, self._keyring.derive("sign-in")),
-                operations=Operations(database, archive, door, site=settings.site),
+                operations=operations,
                 enrolment=Enrolment(database, entrance, settings, party, self._keyring.derive("sign-in")),
                 administration=Administration(database, door, archive, settings, keys, self.base_url),
                 ledger_reader=LedgerReader(
                     database, door,
                     lambda c: verify_ledger(c, verifier, self.origin, settings.home / "checkpoints"), time.time),
+                sending=Sending(database, door, entrance, operations, page, self.certificates().dialler(), settings),
                 page=page, database=database, archive=archive, import_secret=self._keyring.derive("import journal"),
             )
             door.flush_counts()

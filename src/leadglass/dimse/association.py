@@ -18,7 +18,7 @@ from leadglass.dimse.conversation import Conversation
 from leadglass.dimse.exchange import Exchange
 from leadglass.dimse.negotiation import negotiate
 from leadglass.dimse.status import place_of
-from leadglass.dimse.wire import PeerGone, Wire
+from leadglass.dimse.wire import PeerGone, Severed, Wire
 from leadglass.errors import LeadglassError, Malformed, Unproven
 from leadglass.settings import Settings
 from leadglass.terms import Peer
@@ -77,7 +77,7 @@ class Association:
             self._leave(end)  # step 5
         except PeerGone as e:
             end = "stopped" if self._is_stopping else f"peer {e}"
-            if self._is_stopping:
+            if self._is_stopping or isinstance(e, Severed):
                 self._try_write(pdu.encode_abort(_PROVIDER, 0))
         except Unproven:
             end = "access ended"

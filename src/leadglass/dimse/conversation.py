@@ -6,7 +6,7 @@ in: sixteen C-STOREs pay for one durable commit. Ref: PS3.7 6.3, 9.3, D.3.3.3.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from leadglass.dicom.command import NO_DATA_SET, Command, CommandField, decode_command
@@ -221,9 +221,7 @@ class Conversation:
                     self._settle()
             else:
                 self._settle()  # answers go in order
-                for answer in message.receiver.finish():
-                    self._write(message, answer)
-                    self._look_for_cancel()
+                self._answer(message)
         except (Unproven, PeerGone):
             raise
         except Exception as e:  # noqa: BLE001 - status.py tells errors apart
@@ -232,6 +230,17 @@ class Conversation:
             self._write(message, Answer(*status_of(e)))
         self._message = None
         self._until, self._taken = 0.0, 0
+
+    def _answer(self, message: _Message) -> None:
+        """Send the answers as they are found; what goes on for them ends with them."""
+        answers = message.receiver.finish()
+        try:
+            for answer in answers:
+                self._write(message, answer)
+                self._look_for_cancel()
+        finally:
+            if isinstance(answers, Generator):
+                answers.close()
 
     def _settle(self) -> None:
         """Make what is staged part of the archive, all in one, and answer it."""

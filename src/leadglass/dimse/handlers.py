@@ -8,8 +8,9 @@ from typing import Final
 
 from leadglass.access import ARCHIVE
 from leadglass.dicom.command import Command, CommandField
-from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES, VERIFICATION
+from leadglass.dicom.sop_classes import GET_SOP_CLASSES, MOVE_SOP_CLASSES, STORAGE_SOP_CLASSES, VERIFICATION
 from leadglass.dimse.exchange import Answer, Context, Exchange, Identifier, Service
+from leadglass.dimse.retrieval import GetReceiver, MoveReceiver
 from leadglass.dimse.status import SUCCESS
 from leadglass.dimse.store import StoreReceiver, settle
 from leadglass.terms import Action
@@ -31,11 +32,16 @@ class EchoReceiver(Identifier):
 
 
 _KEPT_WHOLE: Final = bytes((2, 0, 3, 0, 0, 0))  # level 2 (full), signatures kept (level 3), nothing is coerced
+_RELATIONAL: Final = bytes((1,))  # a level's own key is enough, those above it may be left out. Ref: PS3.4 C.5.2.1
 HANDLERS: Final[tuple[Service, ...]] = (
     Service(command=CommandField.C_ECHO_RQ, action=Action.DICOM_VERIFY, receive=EchoReceiver,
             sop_classes={VERIFICATION: "Verification"}),
     Service(command=CommandField.C_STORE_RQ, action=Action.INSTANCE_STORE, receive=StoreReceiver,
             sop_classes=STORAGE_SOP_CLASSES, extended=_KEPT_WHOLE, settle=settle),
+    Service(command=CommandField.C_MOVE_RQ, action=Action.STUDY_SEND, receive=MoveReceiver,
+            sop_classes=MOVE_SOP_CLASSES, extended=_RELATIONAL),
+    Service(command=CommandField.C_GET_RQ, action=Action.STUDY_READ, receive=GetReceiver,
+            sop_classes=GET_SOP_CLASSES, extended=_RELATIONAL),
 )
 _BY_CLASS: Final = {(service.command, uid): service for service in HANDLERS for uid in service.sop_classes}
 _COMMANDS: Final = frozenset(service.command for service in HANDLERS)

@@ -9,8 +9,8 @@ from typing import Final
 
 from leadglass.dicom.command import HAS_DATA_SET, NO_DATA_SET, Command, CommandField, decode_command, encode_command
 from leadglass.dimse import pdu
-from leadglass.dimse.wire import PeerGone, Wire
-from leadglass.errors import Malformed
+from leadglass.dimse.wire import PeerGone, Severed, Wire
+from leadglass.errors import LeadglassError, Malformed, Unproven
 
 __all__ = ["ANSWER_SECONDS", "Line"]
 
@@ -54,18 +54,23 @@ class Line:
     def store(self, context_id: int, command: Command, data: Iterable[bytes], length: int) -> None:
         """Send a C-STORE request, its data set as it comes.
 
-        Args: length: about how many bytes: what the peer's time for it depends on. Raises: PeerGone, what `data`
-        raises; after that the association is of no use, for a data set has no other end than its own.
+        Args: length: about how many bytes: what the peer's time for it depends on. Raises: PeerGone; Unproven, from
+        `data`; Severed, when `data` ends with a fault: a data set has no other end than its own.
         """
         values = command | {"CommandField": CommandField.C_STORE_RQ, "CommandDataSetType": HAS_DATA_SET}
         head = pdu.encode_data(context_id, encode_command(values), is_command=True, max_length=self._max_length)
         self._until = max(self._until, time.monotonic()) + _STORE_SECONDS + length / _SLOWEST
-        for unit in pdu.encode_pieces(context_id, data, max_length=self._max_length):
-            left = self._until - time.monotonic()
-            if left <= 0:
-                raise PeerGone("stalled")
-            self._wire.write(head + unit, within=min(left, ANSWER_SECONDS))
-            head = b""
+        try:
+            for unit in pdu.encode_pieces(context_id, data, max_length=self._max_length):
+                left = self._until - time.monotonic()
+                if left <= 0:
+                    raise PeerGone("stalled")
+                self._wire.write(head + unit, within=min(left, ANSWER_SECONDS))
+                head = b""
+        except Unproven:
+            raise
+        except LeadglassError as e:
+            raise Severed(f"an instance could not be read to its end ({type(e).__name__})") from e
 
     def response(self) -> tuple[int, int]:
         """Return (message id, status) of the next response to a store. Raises: PeerGone, Malformed."""

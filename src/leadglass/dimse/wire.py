@@ -8,7 +8,7 @@ from collections.abc import Callable
 from leadglass.dimse.pdu import ABORT, DATA, HEADER, MAX_ASSOCIATE
 from leadglass.errors import Malformed
 
-__all__ = ["PeerGone", "Wire"]
+__all__ = ["PeerGone", "Severed", "Wire"]
 
 _READ_AHEAD = 1 << 16
 _TICK_SECONDS = 0.5  # how soon a waiting reader hears of a stop
@@ -16,6 +16,10 @@ _TICK_SECONDS = 0.5  # how soon a waiting reader hears of a stop
 
 class PeerGone(Exception):
     """The peer has closed, reset or stalled the connection: nobody is left to answer."""
+
+
+class Severed(PeerGone):
+    """We cannot go on, in the middle of what we were sending: the association must be aborted."""
 
 
 class Wire:

@@ -13,7 +13,9 @@ from leadglass.storage import tables as t
 from leadglass.storage.epoch import raise_epoch
 from leadglass.terms import Role
 
-__all__ = ["DEVICE_ROLES", "Device", "add", "certificates", "list_devices", "pin_certificate", "recognise", "revoke", "touch"]
+__all__ = [
+    "DEVICE_ROLES", "Device", "add", "certificates", "find", "list_devices", "pin_certificate", "recognise", "revoke", "touch",
+]
 
 DEVICE_ROLES: Final = frozenset({Role.MODALITY, Role.WORKSTATION, Role.PACS})
 
@@ -86,6 +88,15 @@ def recognise(
             raise Unproven("calling AE title not recognised.")
         factors.append("certificate")
     return Device(ae_title=ae_title, role=row.role, factors=tuple(factors), is_excepted=bool(row.owner and row.until))
+
+
+def find(connection: sa.Connection, ae_title: str, now: float) -> Any:
+    """Return the row of an active device whose time has not ended. Raises: Missing."""
+    row = connection.execute(
+        sa.select(t.devices).where(t.devices.c.ae_title == ae_title, t.devices.c.state == "active")).first()
+    if row is None or (row.until is not None and row.until <= now):
+        raise Missing("no active device of that AE title.")
+    return row
 
 
 def pin_certificate(connection: sa.Connection, ae_title: str, certificate: tuple[bytes, str]) -> None:

@@ -21,6 +21,7 @@ class Action(StrEnum):
     CLIENT_TOKEN = "clients:client:token"  # noqa: S105 - the name of an action
     CONSOLE_USE = "console:page:use"  # pages that show nothing of a patient or a person
     DEVICE_ADD = "devices:device:add"
+    DEVICE_ECHO = "devices:device:echo"  # we call it: C-ECHO
     DEVICE_ISSUE = "devices:device:issue"
     DEVICE_LIST = "devices:device:list"
     DEVICE_REVOKE = "devices:device:revoke"

@@ -12,6 +12,7 @@ from dimse_world import CT, EXPLICIT, VERIFICATION, associate, pdata, unit
 
 from leadglass.dicom.command import NO_DATA_SET, decode_command, encode_command
 from leadglass.dimse import pdu
+from leadglass.dimse.associate import decode_associate
 from leadglass.dimse.negotiation import negotiate
 from leadglass.dimse.wire import PeerGone, Wire
 from leadglass.errors import Malformed
@@ -50,12 +51,12 @@ def _units(data: bytes, sizes: bytes) -> list[Any]:
         assert len(body) <= len(data)
         if kind == pdu.ASSOCIATE_RQ:
             try:
-                request = pdu.decode_associate(bytes(body))
+                request = decode_associate(bytes(body))
             except Malformed:
                 found.append("no request")
                 continue
             answered = negotiate(request)
-            results, accepted = answered[0], answered[1]
+            results, accepted = answered[0].results, answered[1]
             assert set(accepted) <= set(results) == {p.id for p in request.proposals}
             found.append((request, results, accepted))
         elif kind == pdu.DATA:

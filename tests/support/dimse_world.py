@@ -92,14 +92,19 @@ def unit(kind: int, body: bytes) -> bytes:
 
 def associate(
     contexts: Any = DEFAULT, *, calling: str = "CT1", called: str = "LEADGLASS", max_length: int = 16384,
-    version: int = 1,
+    version: int = 1, roles: Any = (), window: tuple[int, int] | None = None, more: bytes = b"",
 ) -> bytes:
     body = struct.pack(">HH", version, 0) + called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
     body += item(0x10, b"1.2.840.10008.3.1.1.1")
     for number, abstract, transfers in contexts:
         inner = item(0x30, abstract.encode()) + b"".join(item(0x40, uid.encode()) for uid in transfers)
         body += item(0x20, bytes((number, 0, 0, 0)) + inner)
-    return unit(1, body + item(0x50, item(0x51, struct.pack(">I", max_length))))
+    user = item(0x51, struct.pack(">I", max_length))
+    if window:
+        user += item(0x53, struct.pack(">HH", *window))
+    for uid, scu, scp in roles:
+        user += item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp)))
+    return unit(1, body + item(0x50, user + more))
 
 
 def pdata(context: int, data: bytes, *, is_command: bool, is_last: bool = True) -> bytes:

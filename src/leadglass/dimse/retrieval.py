@@ -15,7 +15,17 @@ from leadglass.dicom.sop_classes import PATIENT_ROOT
 from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from leadglass.dimse.exchange import Answer, Context, Exchange, Identifier
 from leadglass.dimse.requestor import MAX_CONTEXTS, association
-from leadglass.dimse.status import SUCCESS
+from leadglass.dimse.status import (
+    CANCELLED,
+    DESTINATION_UNKNOWN,
+    NONE_DONE,
+    NOT_AUTHORIZED,
+    NOT_THIS_INSTANCE,
+    PENDING,
+    PROCESSING_FAILURE,
+    SOME_FAILED,
+    SUCCESS,
+)
 from leadglass.dimse.suboperations import Item, Tally, transfer
 from leadglass.dimse.wire import PeerGone, Severed
 from leadglass.errors import Busy, LeadglassError, Malformed, Missing, Refused, Unproven
@@ -23,12 +33,6 @@ from leadglass.terms import Action
 
 __all__ = ["GetReceiver", "MoveReceiver"]
 
-_PENDING: Final = 0xFF00
-_CANCELLED: Final = 0xFE00
-_PARTIAL: Final = 0xB000
-_UNABLE: Final = 0xA702
-_NO_DESTINATION: Final = 0xA801
-_NO_MATCH_TO_CLASS: Final = 0xA900
 _MOST_BREAKS: Final = 3  # associations that may break before the rest is given up
 _UNIQUE: Final = {"PATIENT": "patient_id", "STUDY": "study_uids", "SERIES": "series_uids", "IMAGE": "instance_uids"}
 
@@ -49,7 +53,7 @@ class Retrieval(Identifier):
         key = _UNIQUE.get(keys.level)
         is_known = keys.level != "PATIENT" or self._context.abstract_syntax.startswith(PATIENT_ROOT)
         if key is None or not is_known or not getattr(keys, key):
-            yield Answer(_NO_MATCH_TO_CLASS, "the identifier lacks its level, or the unique key of it")
+            yield Answer(NOT_THIS_INSTANCE, "the identifier lacks its level, or the unique key of it")
             return
         yield from self._answers(keys)
 
@@ -64,20 +68,20 @@ class Retrieval(Identifier):
         items = deque(Item(s, row) for s in selected for row in s.rows)
         tally = Tally(remaining=len(items))
         if items:
-            yield Answer(_PENDING, fields=tally.fields())
+            yield Answer(PENDING, fields=tally.fields())
             with closing(self._ship(items, tally)) as steps:
                 for _ in steps:
-                    yield Answer(_PENDING, fields=tally.fields())
+                    yield Answer(PENDING, fields=tally.fields())
         yield self._final(tally)
 
     def _final(self, tally: Tally) -> Answer:
         """Return the last answer. Ref: PS3.4 tables C.4-2, C.4-3."""
         if tally.remaining:
-            status, comment = _CANCELLED, "cancelled"
+            status, comment = CANCELLED, "cancelled"
         elif not tally.failed and not tally.warning:
             return Answer(SUCCESS, fields=tally.fields(has_remaining=False))
         else:
-            status, comment = _PARTIAL if tally.completed or tally.warning else _UNABLE, tally.why
+            status, comment = SOME_FAILED if tally.completed or tally.warning else NONE_DONE, tally.why
         failed = encode_failed(tally.failed_uids, self._context.transfer_syntax) if tally.failed else None
         return Answer(status, comment[:64], failed, tally.fields(has_remaining=bool(tally.remaining)))
 
@@ -96,7 +100,7 @@ class MoveReceiver(Retrieval):
         try:
             self._destination = sending.receiver(str(self._command.get("MoveDestination", "")))
         except Missing:
-            yield Answer(_NO_DESTINATION, "the destination is not registered to receive images")
+            yield Answer(DESTINATION_UNKNOWN, "the destination is not registered to receive images")
             return
         yield from self._run(selected)
 
@@ -125,7 +129,7 @@ class MoveReceiver(Retrieval):
             if not self.is_cancelled:
                 why = tally.why
                 for item in allowed:
-                    tally.settle(item, 0x0110, why)
+                    tally.settle(item, PROCESSING_FAILURE, why)
         finally:
             for selected in self._begun:
                 sent, failed, octets = tally.sent.get(selected.grant.resource.id, (0, 0, 0))
@@ -148,7 +152,7 @@ class MoveReceiver(Retrieval):
             if studies[study]:
                 allowed.append(item)
             else:
-                tally.settle(item, 0x0124, "the destination may not have it")
+                tally.settle(item, NOT_AUTHORIZED, "the destination may not have it")
         return allowed
 
     def _batch(self, items: deque[Item]) -> tuple[deque[Item], list[tuple[str, tuple[str, ...]]]]:

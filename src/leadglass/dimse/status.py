@@ -9,13 +9,19 @@ import structlog
 from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed, Missing, Refused, Unproven
 
 __all__ = [
-    "CANNOT_UNDERSTAND", "DUPLICATE", "NOT_AUTHORIZED", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PROCESSING_FAILURE",
-    "SUCCESS", "UNRECOGNIZED_OPERATION", "WARNING", "is_failure", "place_of", "status_of",
+    "CANCELLED", "CANNOT_UNDERSTAND", "DESTINATION_UNKNOWN", "DUPLICATE", "NONE_DONE", "NOT_AUTHORIZED", "NOT_THIS_INSTANCE",
+    "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PENDING", "PROCESSING_FAILURE", "SOME_FAILED", "SUCCESS",
+    "UNRECOGNIZED_OPERATION", "WARNING", "is_failure", "place_of", "status_of",
 ]
 
 _log = structlog.get_logger()
 
 SUCCESS: Final = 0x0000
+PENDING: Final = 0xFF00
+CANCELLED: Final = 0xFE00
+SOME_FAILED: Final = 0xB000  # of a C-MOVE's or C-GET's sub-operations
+NONE_DONE: Final = 0xA702  # none of them
+DESTINATION_UNKNOWN: Final = 0xA801
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE: Final = 0x0111
 WARNING: Final = 0xB000  # stored, and something is to be said. Ref: PS3.4 B.2.3
@@ -23,7 +29,7 @@ NOT_AUTHORIZED: Final = 0x0124
 NO_SUCH_SOP_CLASS: Final = 0x0122
 UNRECOGNIZED_OPERATION: Final = 0x0211
 OUT_OF_RESOURCES: Final = 0xA700
-NOT_THIS_INSTANCE: Final = 0xA900
+NOT_THIS_INSTANCE: Final = 0xA900  # of a C-STORE; of query/retrieve: the identifier does not fit the SOP class
 CANNOT_UNDERSTAND: Final = 0xC000
 _COMMENT: Final = 64
 _FRAMES: Final = 4
@@ -51,7 +57,7 @@ def status_of(error: Exception) -> tuple[int, str]:
 
 def is_failure(status: int) -> bool:
     """Return whether a status is neither success, pending, cancel nor warning. Ref: PS3.7 C."""
-    return status not in {SUCCESS, 0x0001, 0x0107, 0x0116, 0xFE00, 0xFF00, 0xFF01} and status >> 12 != 0xB
+    return status not in {SUCCESS, 0x0001, 0x0107, 0x0116, CANCELLED, PENDING, 0xFF01} and status >> 12 != 0xB
 
 
 def place_of(error: BaseException) -> list[str]:

@@ -13,7 +13,7 @@ from leadglass.access import House, InstanceRow, Selected
 from leadglass.dicom.command import Command
 from leadglass.dimse.exchange import Context
 from leadglass.dimse.line import Line
-from leadglass.dimse.status import SUCCESS, is_failure
+from leadglass.dimse.status import NO_SUCH_SOP_CLASS, PROCESSING_FAILURE, SUCCESS, is_failure
 from leadglass.errors import LeadglassError, Malformed, Unproven
 
 __all__ = ["Item", "Tally", "transfer"]
@@ -98,7 +98,7 @@ def transfer(
             syntax = next((s for s in house.operations.syntaxes_of(item.row)
                            if Context(item.row.sop_class_uid, s) in contexts), None)  # step 1
             if syntax is None:
-                tally.settle(item, 0x0122, "no transfer syntax that both sides have")
+                tally.settle(item, NO_SUCH_SOP_CLASS, "no transfer syntax that both sides have")
                 yield
                 continue
             pieces = _checked(house.operations.stream_dataset(item.selected.grant, item.row, syntax), item, check)
@@ -107,7 +107,7 @@ def transfer(
             except Unproven:
                 raise
             except LeadglassError as e:
-                tally.settle(item, 0x0110, f"not given: {type(e).__name__.lower()}")
+                tally.settle(item, PROCESSING_FAILURE, f"not given: {type(e).__name__.lower()}")
                 yield
                 continue
             message_id = line.next_id()
@@ -123,7 +123,7 @@ def transfer(
             yield
     finally:
         for item in waiting.values():
-            tally.settle(item, 0x0110, "the receiver did not answer")
+            tally.settle(item, PROCESSING_FAILURE, "the receiver did not answer")
 
 
 def _checked(pieces: Iterator[bytes], item: Item, check: Callable[[Item], None]) -> Iterator[bytes]:

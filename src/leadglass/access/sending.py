@@ -178,7 +178,6 @@ class Sending:
 
     def end(self, selected: Selected, destination: Destination, *, sent: int, failed: int, octets: int) -> None:
         """Record what of a study has reached the destination."""
-        self._door.count(selected.grant, instances=sent, octets=octets)
         self._door.record([self._entry(
             selected, destination, Event.OUTCOME, Outcome.FAILED if failed else Outcome.DONE,
             {"instances": sent, "failed": failed, "bytes": octets})])

@@ -34,6 +34,7 @@ from leadglass.terms import Action
 __all__ = ["GetReceiver", "MoveReceiver"]
 
 _MOST_BREAKS: Final = 3  # associations that may break before the rest is given up
+_PLAIN: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 _UNIQUE: Final = {"PATIENT": "patient_id", "STUDY": "study_uids", "SERIES": "series_uids", "IMAGE": "instance_uids"}
 
 
@@ -158,27 +159,25 @@ class MoveReceiver(Retrieval):
     def _batch(self, items: deque[Item]) -> tuple[deque[Item], list[tuple[str, tuple[str, ...]]]]:
         """Take from `items` what fits the contexts of one association; return it, and what is proposed for it.
 
-        Each SOP class is proposed with each stored syntax in a context of its own, then with what else it can be given
-        in: a receiver that takes what is stored gets what is stored.
+        Each SOP class is proposed with each stored syntax in a context of its own, then plain, then in whatever else it
+        can be given: a receiver that takes what is stored gets what is stored.
         """
         batch: deque[Item] = deque()
         stored: dict[tuple[str, str], None] = {}
         others: dict[str, dict[str, None]] = {}
         while items:
             row = items[0].row
-            new = ((row.sop_class_uid, row.transfer_syntax_uid) not in stored) + (row.sop_class_uid not in others)
-            if len(stored) + len(others) + new > MAX_CONTEXTS:
+            new = ((row.sop_class_uid, row.transfer_syntax_uid) not in stored) + 2 * (row.sop_class_uid not in others)
+            if len(stored) + 2 * len(others) + new > MAX_CONTEXTS:
                 break
             stored[row.sop_class_uid, row.transfer_syntax_uid] = None
-            more = others.setdefault(row.sop_class_uid, {})
-            more.update(dict.fromkeys(self._house.operations.syntaxes_of(row)))
+            others.setdefault(row.sop_class_uid, {}).update(dict.fromkeys(self._house.operations.syntaxes_of(row)))
             batch.append(items.popleft())
         proposals: list[tuple[str, tuple[str, ...]]] = [(sop_class, (syntax,)) for sop_class, syntax in stored]
         for sop_class, syntaxes in others.items():
-            plain = [s for s in (EXPLICIT_LITTLE, IMPLICIT_LITTLE) if s in syntaxes]
-            rest = [s for s in syntaxes if s not in plain and (sop_class, s) not in stored]
-            wanted = tuple(dict.fromkeys((*plain, *rest, IMPLICIT_LITTLE)))
-            proposals.append((sop_class, wanted[:64]))
+            rest = tuple(s for s in syntaxes if s not in _PLAIN and (sop_class, s) not in stored)
+            proposals.append((sop_class, _PLAIN))
+            proposals += [(sop_class, rest[:64])] if rest else []
         return batch, proposals
 
     def _check(self, _item: Item) -> None:
@@ -196,7 +195,6 @@ class GetReceiver(Retrieval):
     def _ship(self, items: deque[Item], tally: Tally) -> Generator[None]:
         exchange = self._exchange
         assert exchange.line is not None
-        studies = {item.row.study_uid: item.selected for item in items}
         contexts = {
             context: context_id for context_id, context in exchange.contexts.items()
             if exchange.roles.get(context.abstract_syntax, (True, False))[1]}  # the asker has said that it takes them
@@ -206,9 +204,6 @@ class GetReceiver(Retrieval):
                 is_cancelled=lambda: self.is_cancelled, check=lambda _: None)
         except Malformed as e:
             raise Severed(str(e)) from e
-        finally:
-            for uid, (sent, _, octets) in tally.sent.items():
-                self._house.door.count(studies[uid].grant, instances=sent, octets=octets)
 
 
 def _words(error: Exception) -> str:

@@ -73,6 +73,12 @@ class Settings:
     disk_reserve_bytes: int = _number(512 * 2**20, 16 * 2**20, 2**40, "bytes kept free; below it ingest stops")
     ledger_reserve_bytes: int = _number(64 * 2**20, 2**20, 2**36, "bytes of ballast kept for the ledger")
 
+    scrub_days: int = _number(30, 1, 365, "days in which every stored object is re-read")
+    scrub_megabytes_per_second: int = _number(20, 1, 10_000, "megabytes per second read by the scheduled scrub")
+    retention_run_studies: int = _number(200, 1, 100_000, "studies deleted by one run")
+    retention_guard_studies: int = _number(500, 1, 1_000_000, "studies due at once, above which nothing is deleted")
+    retention_guard_percent: int = _number(5, 1, 100, "percent of all studies due at once, above which nothing is deleted")
+
     @property
     def run_dir(self) -> Path:
         """Sockets, ready.json, the revocation page: nothing that must outlive the server."""

@@ -159,13 +159,13 @@ def test_scrub_finds_a_flipped_byte_and_a_lost_file(house) -> None:
     put(house, ct_slice(), ct_slice(), ct_slice())
     me = house.entrance.local("t")
     files = sorted(p for p in house.settings.objects_dir.rglob("*") if p.is_file())
-    assert house.administration.scrub(me)["findings"] == []
+    assert house.keeping.scrubbing.run(me)["findings"] == []
     broken = bytearray(files[0].read_bytes())
     broken[5000] ^= 1
     files[0].chmod(0o600)
     files[0].write_bytes(broken)
     files[1].unlink()
-    report = house.administration.scrub(me)
+    report = house.keeping.scrubbing.run(me)
     assert (report["objects"], report["verified"], len(report["findings"])) == (3, 1, 2)
 
 

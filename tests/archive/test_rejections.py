@@ -76,7 +76,7 @@ def test_what_a_note_names_is_found_read_and_counted_no_more(house, reader, titl
     assert len(house.operations.locate(grant)) == 3
     with pytest.raises(Missing):
         house.operations.locate(grant, slices[1].SeriesInstanceUID, slices[1].SOPInstanceUID)
-    assert house.administration.scrub(house.entrance.local("t"))["findings"] == []
+    assert house.keeping.scrubbing.run(house.entrance.local("t"))["findings"] == []
     assert len(list(house.archive.blobs.names())) == 4  # nothing is lost
 
 

@@ -7,7 +7,8 @@ import pytest
 import sqlalchemy as sa
 from small_house import ct_slice, put, small_house
 
-from leadglass.archive.retention import DAY, Rule, Rules, due_studies, is_on_hold, load_rules, set_rule, start_of
+from leadglass.archive.rejections import recount_study
+from leadglass.archive.retention import DAY, Rule, Rules, due_of, due_studies, is_on_hold, load_rules, set_rule, start_of
 from leadglass.errors import Missing
 from leadglass.storage import tables as t
 
@@ -20,9 +21,9 @@ def rule(site: str, modality: str, keep: int, delete: int | None = None, *, at: 
                 effective_at=at, is_removed=is_removed)
 
 
-def days(rules: list[Rule], *, site: str = "main", modalities: str = "\\CT\\", now: float = NOW) -> tuple[int, int | None]:
+def days(rules: list[Rule], *, site: str = "main", modalities: str = "CT", now: float = NOW) -> tuple[int, int | None]:
     """Return (keep, delete after) in days from the study's date; the receipt lies long ago."""
-    due = Rules(rules, now).due(site=site, modalities=modalities, study_date="20260102", received_at=JANUARY - 400 * DAY)
+    due = Rules(rules, now).due(site=site, modalities=set(modalities.split()), study_date="20260102", received_at=JANUARY - 400 * DAY)
     keep = round((due.kept_until - JANUARY) / DAY) if due.kept_until else 0
     return keep, None if due.delete_at is None else round((due.delete_at - JANUARY) / DAY)
 
@@ -44,7 +45,7 @@ def test_the_most_specific_rule_wins_and_of_equal_ones_the_longest(rules, expect
 
 
 @pytest.mark.parametrize(("modalities", "expected"), [
-    ("\\CT\\", (10, 20)), ("\\CT\\SR\\", (15, 40)), ("\\CT\\US\\", (10, None)), ("", (0, None)),
+    ("CT", (10, 20)), ("CT SR", (15, 40)), ("CT US", (10, None)), ("", (0, None)),
 ])
 def test_a_study_of_several_modalities_is_kept_as_long_as_the_longest_says(modalities: str, expected) -> None:
     assert days([rule("", "CT", 10, 20), rule("", "SR", 15, 40)], modalities=modalities) == expected
@@ -59,7 +60,7 @@ def test_days_count_from_the_study_date_or_else_from_the_receipt(text: str, is_f
 
 
 def test_what_was_just_received_is_never_deleted_by_itself_at_once() -> None:
-    due = Rules([rule("", "", 0, 10)], NOW).due(site="main", modalities="\\CT\\", study_date="19000101", received_at=NOW)
+    due = Rules([rule("", "", 0, 10)], NOW).due(site="main", modalities={"CT"}, study_date="19000101", received_at=NOW)
     assert due.delete_at == NOW + 30 * DAY
 
 
@@ -97,3 +98,16 @@ def test_rules_holds_and_what_is_due_in_the_index(tmp_path: Path) -> None:
                 study_uid=ds.StudyInstanceUID, reason="court", set_by="t", set_at=NOW))
             assert is_on_hold(connection, ds.StudyInstanceUID)
             assert not is_on_hold(connection, other.StudyInstanceUID)
+
+
+def test_images_that_a_note_rejects_are_kept_as_long_as_before(tmp_path: Path) -> None:
+    with small_house(tmp_path) as house:
+        put(house, ct_slice())
+        with house.database.write() as connection:
+            set_rule(connection, site="", modality="CT", keep_days=3650, delete_after_days=None, set_by="t", now=NOW)
+            connection.execute(sa.update(t.instances).values(rejection=1))
+            study = connection.execute(sa.select(t.studies.c.id)).scalar_one()
+            recount_study(connection, study)
+            row = connection.execute(sa.select(t.studies)).one()
+            assert (row.instance_count, row.modalities) == (0, "")
+            assert due_of(connection, load_rules(connection, NOW), row).kept_until == JANUARY + 3650 * DAY

@@ -79,7 +79,7 @@ def test_the_whole_set(house: Any) -> None:
     assert unexpected == []
     assert counts["stored"] >= 400
     _compare(house, stored)
-    report = house.administration.scrub(me)
+    report = house.keeping.scrubbing.run(me)
     assert report["findings"] == []
     assert report["verified"] == len(stored)
     assert house.ledger_reader.verify(me).findings == []

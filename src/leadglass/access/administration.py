@@ -8,9 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from leadglass.access.door import Door
-from leadglass.archive import Archive
-from leadglass.archive.scrub import scrub
-from leadglass.audit import Event
 from leadglass.errors import Malformed, Missing, Unproven
 from leadglass.identity import clients, credentials, devices, invitations, people, sessions
 from leadglass.identity.clients import NewClient
@@ -50,10 +47,10 @@ class Administration:
     """One process's administration. Safe in threads."""
 
     def __init__(
-        self, database: Database, door: Door, archive: Archive, settings: Settings, keys: Keys,
+        self, database: Database, door: Door, settings: Settings, keys: Keys,
         base_url: Callable[[], str], clock: Callable[[], float] = time.time,
     ) -> None:
-        self._database, self._door, self._archive, self._settings = database, door, archive, settings
+        self._database, self._door, self._settings = database, door, settings
         self._keys = keys
         self._base_url = base_url
         self._clock = clock
@@ -229,17 +226,6 @@ class Administration:
         with self._database.read() as connection:
             count = connection.execute(sa.select(sa.func.count()).select_from(t.study_keys)).scalar_one()
         return {"root_key": self._keys.source_name, "key_encryption_key": self._keys.kek_version, "study_keys": count}
-
-    def scrub(self, subject: Subject) -> dict[str, Any]:
-        """Re-read and verify every stored object; what it finds is recorded. Raises: Refused."""
-        self._door.enter(subject, Action.SYSTEM_SCRUB, _SYSTEM)
-        report = scrub(self._archive)
-        facts = {"objects": report.objects, "verified": report.verified, "bytes": report.bytes,
-                 "findings": list(report.findings)}
-        event = Event.ALERT if report.findings else Event.SYSTEM
-        with self._door.act(subject, Action.SYSTEM_SCRUB, _SYSTEM, event=event) as passage:
-            passage.details |= {k: v for k, v in facts.items() if k != "findings"} | {"findings": len(report.findings)}
-        return facts
 
 
 def _person(name: str) -> Resource:

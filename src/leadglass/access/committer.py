@@ -7,17 +7,20 @@ that sixteen associations pay for one durable commit. An instance is acknowledge
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import sqlalchemy as sa
 import structlog
 
 from leadglass.access.rejection_notes import Decide, follow_note
 from leadglass.archive import Archive
 from leadglass.archive.index import index_staged
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
+from leadglass.archive.mending import mend
 from leadglass.archive.quarantine import Quarantine
 from leadglass.audit import Entry, Event, append
 from leadglass.audit import Outcome as Ended
+from leadglass.errors import Busy
 from leadglass.storage.database import Database
 from leadglass.terms import Action, Grant
 
@@ -51,7 +54,8 @@ class Committer:
     def commit(self, grant: Grant, staged: list[Staged]) -> list[Outcome]:
         """Return one outcome for each staged instance, in order; durable, with its ledger record.
 
-        Raises: what the transaction raised, for every instance in it; the objects are then swept as unknown.
+        Raises: what the transaction raised, for every instance in it; Busy, for those whose study was deleted since they
+        were encrypted. The objects are then swept as unknown.
         """
         waiting = _Waiting(grant, staged)
         with self._queue_lock:
@@ -72,16 +76,20 @@ class Committer:
                 entries: list[Entry] = []
                 quarantine = Quarantine(connection, self._archive.settings, now)
                 for waiting in batch:
+                    waiting.error = self._deleted_meanwhile(connection, waiting.staged)
+                    if waiting.error is not None:
+                        continue
                     notes: list[Entry] = []
                     waiting.outcomes = []
                     for staged in waiting.staged:
-                        outcome = index_staged(connection, staged, now, self._site, quarantine)
+                        outcome = self._mended(connection, staged, index_staged(connection, staged, now, self._site, quarantine))
                         waiting.outcomes.append(outcome)
                         if staged.note is not None and outcome.kind is OutcomeKind.STORED:
                             notes.append(follow_note(connection, self._decide, waiting.grant.subject, staged, now))
                     entries.extend(_entries(waiting))
                     entries.extend(notes)
-                append(connection, entries)
+                if entries:
+                    append(connection, entries)
         except BaseException as e:  # noqa: BLE001 - handed to every waiter, never swallowed
             for waiting in batch:
                 waiting.error = e
@@ -91,6 +99,24 @@ class Committer:
         finally:
             for waiting in batch:
                 waiting.done.set()
+
+    def _deleted_meanwhile(self, connection: sa.Connection, staged: list[Staged]) -> Busy | None:
+        """Return the refusal of objects whose study's key was destroyed since they were encrypted.
+
+        To index them would be to acknowledge what nobody can read. Sent again, they come under the study's new key.
+        """
+        for study_uid, key_id in {(s.head.study_uid, s.key_id) for s in staged}:
+            if not self._archive.study_keys.stands(connection, study_uid, key_id):
+                self._archive.study_keys.forget(study_uid)
+                return Busy("the study was deleted while this was sent; send it again.")
+        return None
+
+    def _mended(self, connection: sa.Connection, staged: Staged, outcome: Outcome) -> Outcome:
+        """Return the outcome of a duplicate with what it mended: then the damaged object is the one to drop."""
+        if outcome.kind is not OutcomeKind.DUPLICATE or outcome.drop != staged.object_name:
+            return outcome
+        old = mend(connection, self._archive.blobs, staged)
+        return replace(outcome, drop=old, is_mended=True) if old else outcome
 
     def _drop(self, outcomes: list[Outcome]) -> None:
         """Delete the second copies of what was there already; a leftover is swept later."""
@@ -116,6 +142,8 @@ def _entry(grant: Grant, study_uid: str, kind: OutcomeKind, pairs: list[tuple[St
         "kind": str(kind), "instances": len(pairs), "bytes": sum(s.length for s, _ in pairs), "under": grant.receipt.index,
         "objects": [[o.sop_instance_uid, s.digest.hex()] for s, o in pairs[:_MAX_NAMED]],
     }
+    if mended := sum(o.is_mended for _, o in pairs):
+        details["mended"] = mended
     if outcome.task:
         details["task"] = outcome.task
     if outcome.warning:

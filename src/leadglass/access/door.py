@@ -10,23 +10,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 
 from leadglass.access.revocation import RevocationPage
 from leadglass.access.standing import is_in_good_standing
 from leadglass.audit import Entry, Event, Outcome, append
-from leadglass.errors import Refused, Unproven
+from leadglass.errors import Missing, Refused, Unproven
 from leadglass.policy import Policy
 from leadglass.storage import tables as t
 from leadglass.storage.database import Database
 from leadglass.terms import Action, Decision, Grant, Receipt, Resource, ResourceKind, Subject
 
-__all__ = ["Door", "Passage"]
+__all__ = ["Door", "NeedsProof", "Passage"]
 
 _CACHE = 4096
 _Key = tuple[str, str, str]
+
+
+class NeedsProof(Unproven):
+    """Permitted, once the person has proved both factors again: the proof of this session is too old."""
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Door:
         self._clock = clock
         self._lock = threading.Lock()
         self._grants: dict[_Key, Grant] = {}
-        self._counts: dict[_Key, list[int]] = {}
+        self._counts: dict[_Key, tuple[Grant, list[int]]] = {}
 
     def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
         """Return the policy's answer; records nothing (for lists of what a person may use)."""
@@ -63,7 +67,7 @@ class Door:
         """Return a Grant, with its decision durable in the ledger.
 
         A session that has a live Grant for the same thing gets that one, in every process: one view, one entry.
-        Raises: Refused (recorded), Busy.
+        Raises: Refused and NeedsProof (recorded), Busy.
         """
         epoch = self._page.current()  # step 1
         key = _key(subject, action, resource)
@@ -73,8 +77,7 @@ class Door:
             return known
         decision = self.decide(subject, action, resource)  # step 2
         if not decision.is_permitted:
-            self._record_refusal(subject, action, resource, decision)
-            raise Refused(f"{action}: not permitted ({decision.rule}).")
+            self._refuse(subject, action, resource, decision)
         grant = self._grant(subject, action, resource, decision, epoch, now)  # steps 3 and 4
         with self._lock:
             if len(self._grants) >= _CACHE:
@@ -113,8 +116,8 @@ class Door:
     def check(self, grant: Grant) -> None:
         """Return if the grant is good at this moment. Call it before each answer and each chunk; no database call.
 
-        When the epoch has moved, the session's standing and the policy are asked once more.
-        Raises: Unproven, Refused, Busy.
+        When the epoch has moved, the session's standing, the study's presence and the policy are asked once more.
+        Raises: Unproven, Refused, Missing (the study was deleted, also when it was stored anew), Busy.
         """
         epoch = self._page.current()
         if grant.epoch == epoch:
@@ -122,13 +125,16 @@ class Door:
             return
         key = _key(grant.subject, grant.action, grant.resource)
         known = self._grants.get(key)
-        if known is not None and known.epoch == epoch:
+        if known is not None and known.epoch == epoch and _since(known) == _since(grant):
             return
         with self._database.read() as connection:
             is_good = is_in_good_standing(connection, grant.subject, self._clock())
-        if not is_good:
+            is_there = _is_there(connection, grant)
+        if not is_good or not is_there:
             with self._lock:
                 self._grants.pop(key, None)
+            if is_good:
+                raise Missing("the study was deleted.")
             raise Unproven("the session has ended; sign in again.")
         if not self.decide(grant.subject, grant.action, grant.resource).is_permitted:
             raise Refused(f"{grant.action}: no longer permitted.")
@@ -139,36 +145,40 @@ class Door:
         """Add to what the closing entry of this grant will say. Written out by `flush_counts`."""
         key = _key(grant.subject, grant.action, grant.resource)
         with self._lock:
-            sums = self._counts.setdefault(key, [0, 0, 0])
+            _, sums = self._counts.setdefault(key, (grant, [0, 0, 0]))
             sums[0] += instances
             sums[1] += frames
             sums[2] += octets
 
     def flush_counts(self) -> None:
-        """Write the counts of this process to the grants in the database."""
+        """Write the counts of this process to the grants in the database; to the ledger, where the grant is closed."""
         with self._lock:
             counts, self._counts = self._counts, {}
         if not counts:
             return
         g = t.grants.c
+        late = []
         with self._database.write() as connection:
-            for (session, action, resource), (instances, frames, octets) in counts.items():
-                connection.execute(
+            for (session, action, resource), (grant, (instances, frames, octets)) in counts.items():
+                changed = connection.execute(
                     sa.update(t.grants)
                     .where(g.session_id == session, g.action == action, g.resource == resource)
                     .values(instances=g.instances + instances, frames=g.frames + frames, bytes=g.bytes + octets)
-                )
+                ).rowcount
+                if not changed:
+                    late.append(_late_entry(grant, instances, frames, octets))
+            if late:
+                append(connection, late)
 
     @contextmanager
     def act(self, subject: Subject, action: Action, resource: Resource, *, event: str = Event.CHANGE) -> Iterator[Passage]:
         """Give the transaction of a permitted change; its record is appended in the same transaction.
 
-        Raises: Refused (recorded), Unproven; any error inside the block undoes the change and records a failure.
+        Raises: Refused and NeedsProof (recorded), Unproven; any error inside the block undoes the change and records a failure.
         """
         decision = self.decide(subject, action, resource)
         if not decision.is_permitted:
-            self._record_refusal(subject, action, resource, decision)
-            raise Refused(f"{action}: not permitted ({decision.rule}).")
+            self._refuse(subject, action, resource, decision)
         try:
             with self._database.write() as connection:
                 if not is_in_good_standing(connection, subject, self._clock()):
@@ -188,8 +198,13 @@ class Door:
         with self._database.write() as connection:
             return append(connection, entries)
 
-    def _record_refusal(self, subject: Subject, action: Action, resource: Resource, decision: Decision) -> None:
+    def _refuse(self, subject: Subject, action: Action, resource: Resource, decision: Decision) -> NoReturn:
+        """Record a no, and raise it: NeedsProof where a fresh proof alone would make it a yes, else Refused."""
         self.record([self._entry(subject, action, resource, decision, Outcome.REFUSED)])
+        fresh = self._policy.decide(subject, action, resource, site=self._site, now=subject.authenticated_at)
+        if fresh.is_permitted:
+            raise NeedsProof(f"{action}: a fresh proof of both factors is wanted ({decision.rule}).")
+        raise Refused(f"{action}: not permitted ({decision.rule}).")
 
     def _entry(
         self, subject: Subject, action: Action, resource: Resource, decision: Decision, outcome: str,
@@ -219,6 +234,16 @@ class Door:
         return len(rows)
 
 
+    def close_study(self, passage: Passage, study_uid: str, subject: Subject) -> int:
+        """Close every grant on a study inside a change that takes it away; return how many."""
+        g = t.grants.c
+        mine = g.resource == f"{ResourceKind.STUDY}:{study_uid}"
+        rows = passage.connection.execute(sa.select(t.grants).where(mine)).all()
+        passage.entries.extend(closing_entry(row, subject) for row in rows)
+        passage.connection.execute(sa.delete(t.grants).where(mine))
+        return len(rows)
+
+
 def closing_entry(row: Any, subject: Subject) -> Entry:
     """Return the entry that closes a grant: who had it, and what it was used for."""
     kind, _, name = row.resource.partition(":")
@@ -230,6 +255,29 @@ def closing_entry(row: Any, subject: Subject) -> Entry:
             "instances": row.instances, "frames": row.frames, "bytes": row.bytes,
         },
     )
+
+
+def _late_entry(grant: Grant, instances: int, frames: int, octets: int) -> Entry:
+    """Return the entry for what was given out under a grant whose books were closed meanwhile."""
+    is_study = grant.resource.kind is ResourceKind.STUDY
+    return Entry(
+        event=Event.OUTCOME, action=grant.action, outcome=Outcome.DONE, subject=grant.subject,
+        study_uid=grant.resource.id if is_study else "",
+        details={"late": True, "under": grant.receipt.index, "instances": instances, "frames": frames, "bytes": octets},
+    )
+
+
+def _since(grant: Grant) -> object:
+    """Return which life of a study the grant is for: one that is stored anew after its deletion is another."""
+    return grant.resource.facts.get("since")
+
+
+def _is_there(connection: sa.Connection, grant: Grant) -> bool:
+    if grant.resource.kind is not ResourceKind.STUDY or _since(grant) is None:
+        return True
+    s = t.studies.c
+    row = connection.execute(sa.select(s.received_at).where(s.study_uid == grant.resource.id)).first()
+    return row is not None and int(row.received_at * 1e6) == _since(grant)
 
 
 def _key(subject: Subject, action: Action, resource: Resource) -> _Key:

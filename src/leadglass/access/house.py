@@ -8,6 +8,7 @@ from leadglass.access.administration import Administration
 from leadglass.access.door import Door
 from leadglass.access.enrolment import Enrolment
 from leadglass.access.entrance import Entrance
+from leadglass.access.keeping import Keeping
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
 from leadglass.access.revocation import RevocationPage
@@ -35,6 +36,7 @@ class House:
     administration: Administration
     ledger_reader: LedgerReader
     sending: Sending
+    keeping: Keeping
 
     page: RevocationPage
     database: Database

@@ -56,7 +56,10 @@ class RevocationPage:
                 epoch = int(connection.execute(sa.select(t.epoch.c.value).where(t.epoch.c.id == 0)).scalar_one())
         except sa.exc.SQLAlchemyError as e:
             raise Busy("the revocation state cannot be read; nothing is given out until it can.") from e
-        _PAGE.pack_into(self._page, 0, epoch, stamp)
+        shown, shown_at = _PAGE.unpack_from(self._page)
+        # Another process may have published a later one since our read: the page goes back only when it is stale.
+        if epoch >= shown or not 0 <= stamp - shown_at < _STALE_NS:
+            _PAGE.pack_into(self._page, 0, epoch, stamp)
         return epoch
 
     def watch(self) -> threading.Thread:

@@ -42,6 +42,6 @@ def study_resource(study_uid: str, row: "sa.Row[tuple[object, ...]] | None", now
         kind=ResourceKind.STUDY, id=study_uid, patient_id=row.patient_id,
         facts={
             "modalities": row.modalities, "referring_name": row.referring_physician_key, "site": row.site,
-            "received_today": row.received_at >= midnight(now),
+            "received_today": row.received_at >= midnight(now), "since": int(row.received_at * 1e6),
         },
     )

@@ -43,6 +43,7 @@ class Staged:
     length: int  # bytes of the Part 10 file
     digest: bytes  # SHA-256 of the data set as received
     source: str
+    key_id: bytes  # of the study key that encrypts it; it must still stand when the object is indexed
     note: RejectionNote | None = None  # what it rejects, where it is a Key Object Selection with such a title
 
 
@@ -58,6 +59,7 @@ class Outcome:
     warning: str = ""  # what the sender is told beside a success; at most 64 characters, no value
     task: int = 0  # the reconciliation task that waits for a person; 0 = none
     differs: tuple[str, ...] = ()  # keywords of the study's identity that a new instance contradicts
+    is_mended: bool = False  # it took the place of an object that was damaged or lost
 
 
 class Intake:
@@ -86,6 +88,7 @@ class Intake:
         self._head: Head | None = None
         self._note: RejectionNote | None = None
         self._writer: BlobWriter | None = None
+        self._key_id = b""
         self._hash = hashlib.sha256()
         self._length = 0
         self._shift = 0  # bytes of group 2 that we put before a bare data set
@@ -118,7 +121,7 @@ class Intake:
             raise RuntimeError("an object was sealed with another length than was fed")
         return Staged(
             head=self._head, object_name=self._writer.name, length=length, digest=self._hash.digest(),
-            source=self._source, note=self._note,
+            source=self._source, key_id=self._key_id, note=self._note,
         )
 
     def discard(self) -> None:
@@ -139,8 +142,8 @@ class Intake:
             raise Malformed("the data set is not the instance that the command announced.")
         if head.sop_class_uid == KEY_OBJECT_SELECTION and head.pixel_offset == -1:
             self._note = self._rejection(head)
-        key_id, key = self._archive.study_keys.for_study(head.study_uid, create=True)
-        writer = self._archive.blobs.create(key, key_id)
+        self._key_id, key = self._archive.study_keys.for_study(head.study_uid, create=True)
+        writer = self._archive.blobs.create(key, self._key_id)
         self._writer = writer
         start = head.dataset_offset
         meta = file_meta(head.sop_class_uid, head.sop_instance_uid, head.transfer_syntax_uid)

@@ -16,14 +16,15 @@ from leadglass.errors import Missing
 from leadglass.storage import tables as t
 
 __all__ = [
-    "DAY", "GRACE_SECONDS", "SETTLE_DAYS", "Due", "Rule", "Rules", "due_studies", "is_on_hold", "load_rules", "open_holds",
-    "set_rule", "start_of",
+    "DAY", "GRACE_SECONDS", "SETTLE_DAYS", "Due", "Rule", "Rules", "due_of", "due_studies", "is_on_hold", "load_rules",
+    "open_holds", "set_rule", "start_of",
 ]
 
 DAY: Final = 86400.0
 GRACE_SECONDS: Final = DAY
 SETTLE_DAYS: Final = 30  # nothing is deleted by itself sooner after its receipt: a wrong StudyDate is seen first
 _PAGE: Final = 2000
+_CHUNK: Final = 500
 _r, _h, _s = t.retention_rules.c, t.holds.c, t.studies.c
 
 
@@ -79,10 +80,10 @@ class Rules:
         """Whether any rule deletes anything by itself."""
         return any(r.delete_after_days is not None for r in self.current.values())
 
-    def due(self, *, site: str, modalities: str, study_date: str, received_at: float) -> Due:
-        """Return the times of one study. `modalities`: as the index keeps them, with backslashes around."""
+    def due(self, *, site: str, modalities: "set[str]", study_date: str, received_at: float) -> Due:
+        """Return the times of one study; `modalities` are those of all its series."""
         start, is_from_receipt = start_of(study_date, received_at, self.now)
-        found = [self._days(site, m) for m in (modalities.strip("\\").split("\\") or [""])]
+        found = [self._days(site, m) for m in modalities or {""}]
         keep, rule = max(((keep, name) for keep, _, name in found), key=lambda pair: pair[0])
         ends = [delete for _, delete, _ in found]
         last = None if any(e is None for e in ends) else max(e for e in ends if e is not None)
@@ -159,6 +160,28 @@ def open_holds(connection: sa.Connection, study_uid: str = "") -> list[dict[str,
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def due_of(connection: sa.Connection, rules: Rules, study: Any) -> Due:
+    """Return the times of a study row."""
+    return _due(rules, study, _modalities(connection, [study.id]))
+
+
+def _due(rules: Rules, study: Any, modalities: dict[int, set[str]]) -> Due:
+    return rules.due(site=study.site, modalities=modalities.get(study.id, set()), study_date=study.study_date,
+                     received_at=study.received_at)
+
+
+def _modalities(connection: sa.Connection, studies: list[int]) -> dict[int, set[str]]:
+    """Return the modalities of all series, also of those that a note rejects: to reject images does not shorten their days."""
+    e = t.series.c
+    found: dict[int, set[str]] = {}
+    for at in range(0, len(studies), _CHUNK):
+        for row in connection.execute(
+            sa.select(e.study, e.modality).where(e.study.in_(studies[at : at + _CHUNK])).distinct()
+        ):
+            found.setdefault(row.study, set()).add(row.modality)
+    return found
+
+
 def due_studies(
     connection: sa.Connection, now: float, *, within_seconds: float = 0.0
 ) -> Iterator[tuple[Any, Due]]:
@@ -170,9 +193,10 @@ def due_studies(
     query = sa.select(_s.id, _s.study_uid, _s.site, _s.modalities, _s.study_date, _s.received_at, _s.instance_count)
     while True:
         rows = connection.execute(query.where(_s.id > last).order_by(_s.id).limit(_PAGE)).all()
+        modalities = _modalities(connection, [row.id for row in rows])
         for row in rows:
             last = row.id
-            due = rules.due(site=row.site, modalities=row.modalities, study_date=row.study_date, received_at=row.received_at)
+            due = _due(rules, row, modalities)
             if due.delete_at is not None and due.delete_at <= now + within_seconds:
                 yield row, due
         if len(rows) < _PAGE:

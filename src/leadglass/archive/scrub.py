@@ -1,76 +1,185 @@
-"""Re-read everything: each object must decrypt, have its length, and give the digest that was kept at ingest."""
+"""Re-read everything: each object must decrypt, have its length, and give the digest that was kept at ingest.
+
+A round goes through phases: instances (rejected ones too), quarantine, wrapped keys, the index's own counts together with
+files that no row names. `next_batch` reads and judges, and writes nothing: who calls keeps the cursor, so that a round goes
+on where it was after a restart. What was deleted or replaced while it was read is no finding.
+"""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from leadglass.archive.retrieve import InstanceRow, open_instance
-from leadglass.errors import LeadglassError
+from leadglass.errors import LeadglassError, Missing
 from leadglass.storage import tables as t
 
 if TYPE_CHECKING:
     from leadglass.archive import Archive
 
-__all__ = ["ScrubReport", "scrub"]
+__all__ = ["PHASES", "Batch", "Damage", "next_batch", "total_of"]
 
-_PAGE = 500
+PHASES: Final = ("instances", "quarantine", "keys", "index", "done")
+_PAGE: Final = 200
+_NAMES: Final = 500
+_BATCH_SECONDS: Final = 2.0  # progress is written about so often
+_MOST_COUNTS: Final = 100
+_i, _s, _q = t.instances.c, t.studies.c, t.quarantine.c
 
 
-@dataclass
-class ScrubReport:
-    """What was read and what was found; findings name objects, never a patient."""
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """One thing that is not as it should be. `what`: damaged, missing, content, key or count."""
 
+    what: str
+    object_name: str = ""
+    study_uid: str = ""
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """What a step found; the next one begins at `phase` and `cursor`."""
+
+    phase: str
+    cursor: int
     objects: int = 0
     verified: int = 0
     bytes: int = 0
-    findings: list[str] = field(default_factory=list)
+    unknown: int = 0
+    damages: list[Damage] = field(default_factory=list)
+    whole: list[str] = field(default_factory=list)  # objects that verified
+    covers: tuple[str, ...] = ()  # kinds of damage that this batch has looked for everywhere
 
 
-def scrub(archive: "Archive", *, progress: Callable[[int], None] | None = None) -> ScrubReport:
-    """Verify every indexed object; counts in the index are compared with the rows. Damage is a finding, not an error."""
-    report = ScrubReport()
-    last = 0
-    i = t.instances.c
-    while True:
-        with archive.database.read() as connection:
-            rows = connection.execute(
-                sa.select(i.id, t.studies.c.study_uid, i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax_uid,
-                          i.object_name, i.length, i.dataset_offset, i.pixel_offset, i.frames, i.rows, i.columns,
-                          i.bits_allocated, i.digest)
-                .join(t.studies, t.studies.c.id == i.study).where(i.id > last).order_by(i.id).limit(_PAGE)
-            ).all()
-        if not rows:
+def total_of(connection: sa.Connection) -> tuple[int, int]:
+    """Return (objects, bytes) that a round reads."""
+    found = [connection.execute(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(c.length), 0))).one()
+             for c in (_i, _q)]
+    return sum(int(f[0]) for f in found), sum(int(f[1]) for f in found)
+
+
+def next_batch(
+    archive: "Archive", phase: str, cursor: int, *, pace: Callable[[int], bool] = lambda _: True,
+    clock: Callable[[], float] = time.monotonic,
+) -> Batch:
+    """Verify the next objects of a round, at most 200 or for about two seconds, or the whole of a small phase.
+
+    Args: pace: told how many bytes were read; may sleep, and returns False to stop after this object.
+    """
+    if phase == "keys":
+        return _keys(archive)
+    if phase == "index":
+        return _index(archive)
+    rows = _rows(archive, phase, cursor)
+    batch = Batch(phase=phase, cursor=cursor)
+    if not rows:
+        batch.phase, batch.cursor = PHASES[PHASES.index(phase) + 1], 0
+        return batch
+    end = clock() + _BATCH_SECONDS
+    for row in rows:
+        is_wanted = _verify(archive, phase, row, batch, pace)
+        if is_wanted is None:
+            break  # stopped in the middle of an object: it is read again
+        batch.cursor = row.id
+        if not is_wanted or clock() > end:
             break
-        for row in rows:
-            last = row.id
-            _verify(archive, InstanceRow(row[1], "", *tuple(row)[2:]), report)
-            if progress is not None:
-                progress(report.objects)
+    return batch
+
+
+def _rows(archive: "Archive", phase: str, cursor: int) -> list[Any]:
+    if phase == "instances":
+        query = sa.select(_i.id, _s.study_uid, _i.object_name, _i.length, _i.dataset_offset, _i.digest).join(
+            t.studies, _s.id == _i.study).where(_i.id > cursor).order_by(_i.id)
+    else:
+        query = sa.select(_q.id, _q.study_uid, _q.object_name, _q.length, _q.head, _q.digest).where(
+            _q.id > cursor).order_by(_q.id)
     with archive.database.read() as connection:
-        counted = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(t.studies.c.instance_count), 0))).scalar_one()
-        there = connection.execute(
-            sa.select(sa.func.count()).select_from(t.instances).where(i.rejection.is_(None))).scalar_one()
-    if counted != there:
-        report.findings.append(f"index: studies count {counted} instances, {there} are there")
-    return report
+        return list(connection.execute(query.limit(_PAGE)).all())
 
 
-def _verify(archive: "Archive", row: InstanceRow, report: ScrubReport) -> None:
-    report.objects += 1
-    digest = hashlib.sha256()
+def _verify(archive: "Archive", phase: str, row: Any, batch: Batch, pace: Callable[[int], bool]) -> bool | None:
+    """Judge one object; return whether to go on, None when it was not read to its end."""
+    what = "key"
+    goes_on = True
     try:
-        with open_instance(archive, row) as reader:
-            for piece in reader.stream(row.dataset_offset):
+        _, key = archive.study_keys.for_study(row.study_uid, create=False)
+        what = ""
+        with archive.blobs.open(row.object_name, key, row.length) as reader:
+            start = row.dataset_offset if phase == "instances" else _dataset_offset(row.head)
+            digest = hashlib.sha256()
+            reader.read(0, start)
+            for piece in reader.stream(start):
                 digest.update(piece)
-            reader.read(0, row.dataset_offset)
-    except (LeadglassError, OSError) as e:
-        report.findings.append(f"object {row.object_name}: {e}")
-        return
-    if digest.digest() != row.digest:
-        report.findings.append(f"object {row.object_name}: its content is not what was stored")
-        return
-    report.verified += 1
-    report.bytes += row.length
+                goes_on = pace(len(piece))
+                if not goes_on and reader.length > start + len(piece):
+                    return None
+            if digest.digest() != row.digest and start:
+                what = "content"
+    except Missing:
+        what = what or "missing"
+    except (LeadglassError, OSError):
+        what = what or "damaged"
+    if what and not _is_still(archive, phase, row):
+        return goes_on
+    batch.objects += 1
+    batch.bytes += row.length
+    if what:
+        batch.damages.append(Damage(what=what, object_name=row.object_name, study_uid=row.study_uid))
+    else:
+        batch.verified += 1
+        batch.whole.append(row.object_name)
+    return goes_on
+
+
+def _dataset_offset(head: str) -> int:
+    """Return where a quarantined version's data set begins; 0, for those of an older index, which did not keep it."""
+    import json
+
+    found = json.loads(head or "{}").get("dataset", 0)
+    return found if isinstance(found, int) else 0
+
+
+def _is_still(archive: "Archive", phase: str, row: Any) -> bool:
+    """Return whether the index still names this object: it may have been deleted, or replaced, meanwhile."""
+    table = t.instances if phase == "instances" else t.quarantine
+    with archive.database.read() as connection:
+        return connection.execute(sa.select(table.c.id).where(table.c.object_name == row.object_name)).first() is not None
+
+
+def _keys(archive: "Archive") -> Batch:
+    batch = Batch(phase="index", cursor=0, covers=("key",))
+    last = ""
+    while True:
+        page = archive.study_keys.verify_page(last, _NAMES)
+        batch.damages += [Damage(what="key", study_uid=uid) for uid, is_good in page if not is_good]
+        if len(page) < _NAMES:
+            return batch
+        last = page[-1][0]
+
+
+def _index(archive: "Archive") -> Batch:
+    """Compare the counts of studies with the rows, and the files with both tables that name files."""
+    batch = Batch(phase="done", cursor=0, covers=("count",))
+    shown = sa.select(sa.func.count()).where(_i.study == _s.id, _i.rejection.is_(None)).scalar_subquery()
+    with archive.database.read() as connection:
+        wrong = connection.execute(sa.select(_s.study_uid).where(_s.instance_count != shown).limit(_MOST_COUNTS)).scalars()
+        batch.damages += [Damage(what="count", study_uid=uid) for uid in wrong]
+    names: list[str] = []
+    for name in archive.blobs.names():
+        names.append(name)
+        if len(names) == _NAMES:
+            batch.unknown += _unknown(archive, names)
+            names = []
+    batch.unknown += _unknown(archive, names)
+    return batch
+
+
+def _unknown(archive: "Archive", names: list[str]) -> int:
+    with archive.database.read() as connection:
+        known = {
+            name for column in (_i.object_name, _q.object_name)
+            for name in connection.execute(sa.select(column).where(column.in_(names))).scalars()
+        }
+    return len(set(names) - known)

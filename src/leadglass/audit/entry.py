@@ -31,6 +31,7 @@ class Event:
     CHANGE = "change"  # people, devices, clients, keys
     SYSTEM = "system"  # start, stop, scrub, findings
     ALERT = "alert"  # something a person must look at
+    DELETED = "deleted"  # a study, or a series of it, is gone for good. Ref: PS3.15 A.5.3.8, 110105
 
 
 class Outcome:

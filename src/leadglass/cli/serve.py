@@ -87,7 +87,7 @@ def serve(
 def scrub(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Re-read, decrypt and verify every stored object; exit 1 on damage."""
     with in_house(home) as (house, me):
-        report = house.administration.scrub(me)
+        report = house.keeping.scrubbing.run(me)
     text = f"{report['verified']} of {report['objects']} objects verified, {report['bytes']} bytes.\n"
     text += "\n".join(report["findings"]) if report["findings"] else "Nothing is damaged."
     say(report, as_json=as_json, text=text)

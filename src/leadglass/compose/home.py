@@ -18,6 +18,7 @@ from leadglass.access.door import Door
 from leadglass.access.enrolment import Enrolment
 from leadglass.access.entrance import Entrance
 from leadglass.access.house import House
+from leadglass.access.keeping import Keeping
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
 from leadglass.access.revocation import RevocationPage
@@ -190,7 +191,7 @@ class Home:
         page = RevocationPage(database, settings.run_dir)
         door = Door(database, load_policy(settings.policies_dir), page, site=settings.site,
                     grant_seconds=settings.grant_seconds)
-        study_keys = StudyKeys(database, self._keyring)
+        study_keys = StudyKeys(database, self._keyring, page.current)
         archive = Archive(database, PosixBlobs(settings.objects_dir), study_keys, settings, Decoder(settings))
         entrance = Entrance(database, door, page, settings)
         party = RelyingParty(rp_id=settings.hostname, origin=_origin(settings))
@@ -204,7 +205,8 @@ class Home:
                 sign_in=SignIn(database, door, entrance, page, settings, party, self._keyring.derive("sign-in")),
                 operations=operations,
                 enrolment=Enrolment(database, entrance, settings, party, self._keyring.derive("sign-in")),
-                administration=Administration(database, door, archive, settings, keys, self.base_url),
+                administration=Administration(database, door, settings, keys, self.base_url),
+                keeping=Keeping(database, door, archive),
                 ledger_reader=LedgerReader(
                     database, door,
                     lambda c: verify_ledger(c, verifier, self.origin, settings.home / "checkpoints"), time.time),

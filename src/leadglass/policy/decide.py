@@ -15,6 +15,7 @@ from leadglass.terms import Action, Decision, Resource, ResourceKind, Subject, S
 __all__ = ["Policy"]
 
 _ENDLESS = 2**40
+_CLOCK_SLACK = 5.0  # seconds
 _ENTITY = {
     ResourceKind.ARCHIVE: "Archive", ResourceKind.CLIENT: "Client", ResourceKind.DEVICE: "Device",
     ResourceKind.LEDGER: "Ledger", ResourceKind.PERSON: "Person", ResourceKind.STUDY: "Study",
@@ -95,7 +96,10 @@ class Policy:
 def _age(subject: Subject, now: float | None) -> int:
     if subject.kind is not SubjectKind.PERSON:
         return 0
-    return _ENDLESS if now is None else max(0, int(now - subject.authenticated_at))
+    # A proof from the future is none: whoever sets the clock back does not make old proofs fresh.
+    if now is None or now < subject.authenticated_at - _CLOCK_SLACK:
+        return _ENDLESS
+    return max(0, int(now - subject.authenticated_at))
 
 
 def _attributes(subject: Subject, resource: Resource) -> dict[str, Any]:

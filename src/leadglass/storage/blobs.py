@@ -63,6 +63,9 @@ class BlobStore(Protocol):
     def open(self, name: str, key: bytes, length: int) -> BlobReader:
         """Return a reader. Raises: Missing, Damaged."""
 
+    def is_there(self, name: str, length: int) -> bool:
+        """Return whether the object is there with its stored length; its content is not read."""
+
     def delete(self, name: str) -> None:
         """Remove an object; no error if it is gone."""
 
@@ -121,6 +124,13 @@ class PosixBlobs:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.rename(path)
         _sync_directory(path.parent)
+
+    def is_there(self, name: str, length: int) -> bool:
+        """Return whether the object is there with its stored length; its content is not read."""
+        try:
+            return self._path(name).stat().st_size == stored_length(length)
+        except OSError:
+            return False
 
     def delete(self, name: str) -> None:
         """Remove an object; no error if it is gone."""

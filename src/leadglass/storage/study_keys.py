@@ -4,11 +4,12 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import sqlalchemy as sa
 
 from leadglass.crypto.keyring import Keyring
-from leadglass.errors import Missing
+from leadglass.errors import Damaged, Missing
 from leadglass.storage.database import Database
 from leadglass.storage.tables import study_keys
 
@@ -18,11 +19,17 @@ _CACHE = 512
 
 
 class StudyKeys:
-    """Finds and makes study keys. Safe in threads."""
+    """Finds, makes and destroys study keys. Safe in threads.
 
-    def __init__(self, database: Database, keyring: Keyring) -> None:
+    The cache is dropped whole when `version` (the revocation epoch) moves: a destroyed key is forgotten in every process.
+    Unsafe to rely on: that a key from `for_study` still stands when its object is indexed; ask `stands` in that transaction.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring, version: Callable[[], int] = lambda: 0) -> None:
         self._database = database
         self._keyring = keyring
+        self._version = version
+        self._seen = 0
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
 
@@ -31,6 +38,8 @@ class StudyKeys:
 
         Raises: Missing, Damaged.
         """
+        version = self._version()
+        self._drop_old(version)
         with self._lock:
             known = self._cache.get(study_uid)
             if known is not None:
@@ -44,10 +53,49 @@ class StudyKeys:
             with self._database.write() as connection:
                 found = self._find(connection, study_uid) or self._make(connection, study_uid)
         with self._lock:
-            self._cache[study_uid] = found
+            if self._seen == version:
+                self._cache[study_uid] = found
             while len(self._cache) > _CACHE:
                 self._cache.popitem(last=False)
         return found
+
+    def stands(self, connection: sa.Connection, study_uid: str, key_id: bytes) -> bool:
+        """Return whether this is the study's key in the caller's transaction: what it encrypts can be read later."""
+        row = connection.execute(sa.select(study_keys.c.key_id).where(study_keys.c.study_uid == study_uid)).first()
+        return row is not None and row.key_id == key_id
+
+    def destroy(self, connection: sa.Connection, study_uid: str) -> bool:
+        """Destroy a study's wrapped key, in the caller's transaction, which must raise the epoch; say if there was one."""
+        return bool(connection.execute(sa.delete(study_keys).where(study_keys.c.study_uid == study_uid)).rowcount)
+
+    def verify_page(self, after: str, limit: int) -> list[tuple[str, bool]]:
+        """Return (Study Instance UID, whether its wrapped key opens) of the next keys after `after`, in order."""
+        k = study_keys.c
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(study_keys).where(k.study_uid > after).order_by(k.study_uid).limit(limit)).all()
+        return [(row.study_uid, self._opens(row)) for row in rows]
+
+    def _opens(self, row: "sa.Row[tuple[object, ...]]") -> bool:
+        try:
+            self._keyring.unwrap(row.kek_version, row.wrapped, _context(row.study_uid, row.key_id))
+        except Damaged:
+            return False
+        return True
+
+    def forget(self, study_uid: str) -> None:
+        """Drop a key from this process's memory."""
+        with self._lock:
+            self._cache.pop(study_uid, None)
+
+    def forget_old(self) -> None:
+        """Drop every key that was read under an older epoch. Called now and then, so that a destroyed key does not linger."""
+        self._drop_old(self._version())
+
+    def _drop_old(self, version: int) -> None:
+        with self._lock:
+            if self._seen != version:
+                self._cache.clear()
+                self._seen = version
 
     def _find(self, connection: sa.Connection, study_uid: str) -> tuple[bytes, bytes] | None:
         row = connection.execute(sa.select(study_keys).where(study_keys.c.study_uid == study_uid)).first()

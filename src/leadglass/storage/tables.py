@@ -160,12 +160,16 @@ scrub_runs = sa.Table(
     _C("cursor", _Big, nullable=False, default=0),  # last id read in the phase: a restart goes on from here
     _C("objects", _Big, nullable=False, default=0), _C("verified", _Big, nullable=False, default=0),
     _C("bytes", _Big, nullable=False, default=0), _C("findings", sa.Integer, nullable=False, default=0),
+    _C("unknown", _Big, nullable=False, default=0),  # files that no row names, at the round's end
 )
 findings = sa.Table(  # what a scrub found; names objects, never a patient
     "findings", metadata, _id(),
     _C("run", _Big, sa.ForeignKey("scrub_runs.id"), nullable=False), _C("object_name", _Text, nullable=False),
-    _C("study_uid", _Text, nullable=False, default=""), _C("what", _Text, nullable=False),
-    _C("found_at", sa.Float, nullable=False), _C("state", _Text, nullable=False, default="open"),  # open | mended
+    _C("study_uid", _Text, nullable=False, default=""),
+    _C("what", _Text, nullable=False),  # damaged | missing | content | key | count
+    _C("found_at", sa.Float, nullable=False),
+    _C("state", _Text, nullable=False, default="open"),  # open | mended | gone (deleted)
+    sa.Index("findings_object", "object_name"),
 )
 commitments = sa.Table(  # storage commitment requests until their result was taken. Ref: PS3.4 J
     "commitments", metadata, _id(),

@@ -11,9 +11,12 @@ from leadglass.access.entrance import Entrance
 from leadglass.access.keeping import Keeping
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
+from leadglass.access.reconcile_chores import ReconcileChores
+from leadglass.access.reconciliation import Reconciliation
 from leadglass.access.revocation import RevocationPage
 from leadglass.access.sending import Sending
 from leadglass.access.sign_in import SignIn
+from leadglass.access.study_life import StudyLife
 from leadglass.archive import Archive
 from leadglass.identity import devices
 from leadglass.settings import Settings
@@ -37,6 +40,9 @@ class House:
     ledger_reader: LedgerReader
     sending: Sending
     keeping: Keeping
+    reconciliation: Reconciliation
+    life: StudyLife
+    reconcile_chores: ReconcileChores
 
     page: RevocationPage
     database: Database

@@ -14,7 +14,7 @@ from leadglass.archive.tasks import Place, join_task
 from leadglass.dicom.part10 import Attributes
 from leadglass.storage import tables as t
 
-__all__ = ["index_staged", "series_values", "study_values"]
+__all__ = ["index_staged", "names_of", "series_values", "study_values"]
 
 _STUDY = (
     "patient_id", "issuer_of_patient_id", "patient_name", "patient_birth_date", "patient_sex", "study_date",
@@ -98,7 +98,8 @@ def _identity_task(connection: sa.Connection, staged: Staged, differs: tuple[str
     return join_task(connection, place, now=now, days=days)
 
 
-def _names(a: Attributes) -> dict[str, str]:
+def names_of(a: Any) -> dict[str, str]:
+    """Return the person names of a study's columns by keyword. Args: a: Attributes, or a row of studies."""
     return {"PatientName": a.patient_name, "ReferringPhysicianName": a.referring_physician_name}
 
 
@@ -126,7 +127,7 @@ def _study(connection: sa.Connection, staged: Staged, now: float, site: str) -> 
             series_count=0, instance_count=1, received_at=now, changed_at=now,
         ))
         new = int(added.inserted_primary_key[0])  # type: ignore[index]
-        keep(connection, new, None, model, names=_names(a))
+        keep(connection, new, None, model, names=names_of(a))
         return new, ()
     found = row.modalities
     if mark and mark not in found:

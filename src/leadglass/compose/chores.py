@@ -18,6 +18,9 @@ _CLOSE_SECONDS = 5.0
 _CHECKPOINT_SECONDS = 60.0
 _SWEEP_SECONDS = 3600.0
 _RESERVE_SECONDS = 10.0
+_SORT_SECONDS = 2.0
+_TELL_SECONDS = 30.0
+_PURGE_SECONDS = 300.0
 
 
 class Chores:
@@ -30,11 +33,13 @@ class Chores:
         now = time.time()
         self._due = {
             self._close_grants: now + _CLOSE_SECONDS, self._checkpoint: now + _CHECKPOINT_SECONDS,
-            self._sweep: now + 30.0, self._keep_reserve: now,
+            self._sweep: now + 30.0, self._keep_reserve: now, self._sort: now + 1.0, self._tell_overdue: now + 5.0,
+            self._purge: now + 20.0,
         }
         self._every = {
             self._close_grants: _CLOSE_SECONDS, self._checkpoint: _CHECKPOINT_SECONDS, self._sweep: _SWEEP_SECONDS,
-            self._keep_reserve: _RESERVE_SECONDS,
+            self._keep_reserve: _RESERVE_SECONDS, self._sort: _SORT_SECONDS, self._tell_overdue: _TELL_SECONDS,
+            self._purge: _PURGE_SECONDS,
         }
 
     def start(self) -> None:
@@ -80,6 +85,20 @@ class Chores:
         removed = self._house.sweep(older_than_seconds=3600.0)
         if removed:
             _log.info("swept", objects=removed)
+
+    def _sort(self) -> None:
+        """Find out what the versions are that came under known identifiers."""
+        self._house.reconcile_chores.sort(self._subject)
+
+    def _tell_overdue(self) -> None:
+        """Put what is overdue into the ledger, once each."""
+        self._house.reconcile_chores.tell_overdue(self._subject)
+
+    def _purge(self) -> None:
+        """Delete versions that were decided against, after their last day."""
+        removed = self._house.reconcile_chores.purge(self._subject)
+        if removed:
+            _log.info("versions_purged", objects=removed)
 
     def _keep_reserve(self) -> None:
         """Keep a ballast file, and give it up to the ledger when the disk is nearly full."""

@@ -21,9 +21,12 @@ from leadglass.access.house import House
 from leadglass.access.keeping import Keeping
 from leadglass.access.ledger_reader import LedgerReader
 from leadglass.access.operations import Operations
+from leadglass.access.reconcile_chores import ReconcileChores
+from leadglass.access.reconciliation import Reconciliation
 from leadglass.access.revocation import RevocationPage
 from leadglass.access.sending import Sending
 from leadglass.access.sign_in import SignIn
+from leadglass.access.study_life import StudyLife
 from leadglass.archive import Archive
 from leadglass.archive.decode import Decoder
 from leadglass.audit import verify_ledger, write_checkpoint
@@ -211,6 +214,8 @@ class Home:
                     database, door,
                     lambda c: verify_ledger(c, verifier, self.origin, settings.home / "checkpoints"), time.time),
                 sending=Sending(database, door, entrance, operations, page, self.certificates().dialler(), settings),
+                reconciliation=Reconciliation(database, door, archive), life=StudyLife(database, door),
+                reconcile_chores=ReconcileChores(database, door, archive),
                 page=page, database=database, archive=archive, import_secret=self._keyring.derive("import journal"),
             )
             door.flush_counts()

@@ -148,7 +148,7 @@ def test_accepted_it_is_found_read_and_counted(house, me, reader) -> None:
         model = house.operations.metadata(grant, instance, lambda p: p)
         assert model["00100010"]["Value"] == [{"Alphabetic": "New^Name"}]
     assert objects(house) == before
-    assert house.administration.scrub(me)["findings"] == []
+    assert house.keeping.scrubbing.run(me)["findings"] == []
     with pytest.raises(Conflict):
         house.reconciliation.accept(me, task["id"], "once more")
     versions = house.reconciliation.task(me, task["id"])["versions"]

@@ -9,15 +9,17 @@ without a Grant. Only `access/door.py` makes a Grant; only `access/entrance.py` 
         yield from house.operations.stream_instance(grant, row)  # checked before each piece
 """
 
+from leadglass.access.commitments import Commitment
 from leadglass.access.house import House
 from leadglass.access.operations import ARCHIVE
 from leadglass.access.sending import Destination, Selected, Sending
+from leadglass.archive.commitment import Examined
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
 from leadglass.archive.retrieve import InstanceRow
 from leadglass.archive.search import SearchQuery
 from leadglass.audit import LogRow
 
 __all__ = [
-    "ARCHIVE", "Destination", "House", "InstanceRow", "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending",
-    "Staged",
+    "ARCHIVE", "Commitment", "Destination", "Examined", "House", "InstanceRow", "LogRow", "Outcome", "OutcomeKind",
+    "SearchQuery", "Selected", "Sending", "Staged",
 ]

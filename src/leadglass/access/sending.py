@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from leadglass.access.commitments import Commitments
 from leadglass.access.door import Door
 from leadglass.access.entrance import Entrance
 from leadglass.access.operations import ARCHIVE, Operations
@@ -63,10 +64,11 @@ class Sending:
 
     def __init__(
         self, database: Database, door: Door, entrance: Entrance, operations: Operations, page: RevocationPage,
-        dialler: Dialler, settings: Settings, clock: Callable[[], float] = time.time,
+        commitments: Commitments, dialler: Dialler, settings: Settings, clock: Callable[[], float] = time.time,
     ) -> None:
         self._database, self._door, self._entrance, self._operations = database, door, entrance, operations
         self._page = page
+        self.commitments = commitments
         self._dialler = dialler
         self._site = settings.site
         self._clock = clock

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from leadglass.access.administration import Administration, Keys
+from leadglass.access.commitments import Commitments
 from leadglass.access.door import Door
 from leadglass.access.enrolment import Enrolment
 from leadglass.access.entrance import Entrance
@@ -213,7 +214,8 @@ class Home:
                 ledger_reader=LedgerReader(
                     database, door,
                     lambda c: verify_ledger(c, verifier, self.origin, settings.home / "checkpoints"), time.time),
-                sending=Sending(database, door, entrance, operations, page, self.certificates().dialler(), settings),
+                sending=Sending(database, door, entrance, operations, page, Commitments(database, archive, door),
+                                self.certificates().dialler(), settings),
                 reconciliation=Reconciliation(database, door, archive), life=StudyLife(database, door),
                 reconcile_chores=ReconcileChores(database, door, archive),
                 page=page, database=database, archive=archive, import_secret=self._keyring.derive("import journal"),

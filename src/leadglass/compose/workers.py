@@ -13,7 +13,7 @@ import structlog
 
 from leadglass.compose.chores import Chores
 from leadglass.compose.home import Certificates, Home
-from leadglass.dimse import DimseServer
+from leadglass.dimse import DimseServer, report_due
 from leadglass.network.tls import trust_certificates
 from leadglass.web import create_app
 
@@ -26,6 +26,7 @@ __all__ = ["Sockets", "run_chores", "run_dimse_worker", "run_web_worker"]
 
 _log = structlog.get_logger()
 _FLUSH_SECONDS = 2.0
+_REPORT_SECONDS = 1.0
 
 
 @dataclass
@@ -84,10 +85,21 @@ def run_chores(home: Home, ready_fd: int) -> None:
         stopping = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopping.set())
         chores.start()
+        house.sending.commitments.recover()
+        threading.Thread(target=_report_commitments, args=(house, stopping), name="commitments", daemon=True).start()
         os.write(ready_fd, b"c")
         while not stopping.wait(1.0):
             chores.tick(time.time())
         chores.stop()
+
+
+def _report_commitments(house: "House", stopping: threading.Event) -> None:
+    """Report storage commitments as they fall due; a device that does not answer keeps no other chore waiting."""
+    while not stopping.wait(_REPORT_SECONDS):
+        try:
+            report_due(house, is_stopping=stopping.is_set)
+        except Exception as e:  # noqa: BLE001 - tried again at the next turn
+            _log.warning("commitments_not_read", error=type(e).__name__)
 
 
 def _follow_devices(house: "House", context: "ssl.SSLContext", stop: threading.Event) -> None:

@@ -6,6 +6,7 @@ whole data sets in memory. The acceptor is our own and sans-I/O below wire.py; s
     DimseServer(house, settings, plain=listening, tls=listening_tls, tls_context=context).serve_forever()
 """
 
+from leadglass.dimse.commitment import report_due
 from leadglass.dimse.server import DimseServer
 
-__all__ = ["DimseServer"]
+__all__ = ["DimseServer", "report_due"]

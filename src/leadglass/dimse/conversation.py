@@ -98,14 +98,22 @@ class Conversation:
         for then in invoked.values():
             then(None)
 
-    def invoke(self, context_id: int, command: Command, data: bytes, then: Callable[[int | None], None]) -> None:
+    def invoke(
+        self, context_id: int, command: Command, data: bytes, then: Callable[[int | None], None], patience: float
+    ) -> bool:
         """Send a request of our own and go on; `then` gets the status of its response, or None when none came.
 
-        `then` is called in this thread, and must not raise. Raises: PeerGone.
+        A peer that leaves within `patience` seconds is not bothered: False, and `then` is not called. Otherwise it is
+        called once, in this thread, and must not raise. Raises: PeerGone.
         """
+        if self._wire.wait_input(patience):
+            found = self._wire.peek()
+            if found is not None and found[0] in {pdu.RELEASE_RQ, pdu.ABORT}:
+                return False
         message_id = self._line.next_id()
-        self._invoked[message_id] = then
         self._line.send(context_id, command | {"MessageID": message_id}, data)
+        self._invoked[message_id] = then
+        return True
 
     def serve(self) -> str:
         """Take messages until the association ends; return how it ended.

@@ -16,7 +16,7 @@ from leadglass.terms import Action, Subject
 
 __all__ = ["MAX_IDENTIFIER", "Answer", "Context", "Exchange", "Identifier", "Receiver", "Service"]
 
-MAX_IDENTIFIER: Final = 2**20  # bytes of an identifier, or of what an N-ACTION asks
+MAX_IDENTIFIER: Final = 2**20  # bytes of a query's or retrieve's identifier
 
 
 class Context(NamedTuple):
@@ -45,7 +45,7 @@ class Exchange:
     contexts: Mapping[int, Context] = field(default_factory=dict)
     roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)  # as agreed: the peer is (SCU, SCP)
     line: Line | None = None  # for operations that we invoke on the same association
-    invoke: "Callable[[int, Command, bytes, Callable[[int | None], None]], None] | None" = None  # see Conversation.invoke
+    invoke: "Callable[[int, Command, bytes, Callable[[int | None], None], float], bool] | None" = None  # Conversation.invoke
     stored: int = 0
     failed: int = 0
 
@@ -71,7 +71,9 @@ class Receiver(Protocol):
 
 
 class Identifier:
-    """A receiver's part that gathers a small data set, up to MAX_IDENTIFIER."""
+    """A receiver's part that gathers a small data set, up to its limit."""
+
+    limit = MAX_IDENTIFIER
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -79,8 +81,8 @@ class Identifier:
 
     def feed(self, data: memoryview) -> None:
         """Take the next bytes. Raises: Malformed."""
-        if len(self.data) + len(data) > MAX_IDENTIFIER:
-            raise Malformed("an identifier larger than 1 MiB.")
+        if len(self.data) + len(data) > self.limit:
+            raise Malformed(f"a data set larger than {self.limit} bytes.")
         self.data += data
 
     def cancel(self) -> None:

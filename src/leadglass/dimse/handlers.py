@@ -8,7 +8,14 @@ from typing import Final
 
 from leadglass.access import ARCHIVE
 from leadglass.dicom.command import Command, CommandField
-from leadglass.dicom.sop_classes import GET_SOP_CLASSES, MOVE_SOP_CLASSES, STORAGE_SOP_CLASSES, VERIFICATION
+from leadglass.dicom.sop_classes import (
+    GET_SOP_CLASSES,
+    MOVE_SOP_CLASSES,
+    STORAGE_COMMITMENT,
+    STORAGE_SOP_CLASSES,
+    VERIFICATION,
+)
+from leadglass.dimse.commitment import CommitmentReceiver
 from leadglass.dimse.exchange import Answer, Context, Exchange, Identifier, Service
 from leadglass.dimse.retrieval import GetReceiver, MoveReceiver
 from leadglass.dimse.status import SUCCESS
@@ -42,6 +49,8 @@ HANDLERS: Final[tuple[Service, ...]] = (
             sop_classes=MOVE_SOP_CLASSES, extended=_RELATIONAL),
     Service(command=CommandField.C_GET_RQ, action=Action.STUDY_READ, receive=GetReceiver,
             sop_classes=GET_SOP_CLASSES, extended=_RELATIONAL),
+    Service(command=CommandField.N_ACTION_RQ, action=Action.INSTANCE_COMMIT, receive=CommitmentReceiver,
+            sop_classes={STORAGE_COMMITMENT: "Storage Commitment Push Model"}),
 )
 _BY_CLASS: Final = {(service.command, uid): service for service in HANDLERS for uid in service.sop_classes}
 _COMMANDS: Final = frozenset(service.command for service in HANDLERS)

@@ -9,9 +9,9 @@ import structlog
 from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed, Missing, Refused, Unproven
 
 __all__ = [
-    "CANCELLED", "CANNOT_UNDERSTAND", "DESTINATION_UNKNOWN", "DUPLICATE", "NONE_DONE", "NOT_AUTHORIZED", "NOT_THIS_INSTANCE",
-    "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PENDING", "PROCESSING_FAILURE", "SOME_FAILED", "SUCCESS",
-    "UNRECOGNIZED_OPERATION", "WARNING", "is_failure", "place_of", "status_of",
+    "CANCELLED", "CANNOT_UNDERSTAND", "DESTINATION_UNKNOWN", "DUPLICATE", "INVALID_ARGUMENT", "NONE_DONE", "NOT_AUTHORIZED",
+    "NOT_THIS_INSTANCE", "NO_SUCH_ACTION", "NO_SUCH_INSTANCE", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PENDING",
+    "PROCESSING_FAILURE", "SOME_FAILED", "SUCCESS", "UNRECOGNIZED_OPERATION", "WARNING", "is_failure", "place_of", "status_of",
 ]
 
 _log = structlog.get_logger()
@@ -25,6 +25,9 @@ DESTINATION_UNKNOWN: Final = 0xA801
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE: Final = 0x0111
 WARNING: Final = 0xB000  # stored, and something is to be said. Ref: PS3.4 B.2.3
+NO_SUCH_INSTANCE: Final = 0x0112
+INVALID_ARGUMENT: Final = 0x0115
+NO_SUCH_ACTION: Final = 0x0123
 NOT_AUTHORIZED: Final = 0x0124
 NO_SUCH_SOP_CLASS: Final = 0x0122
 UNRECOGNIZED_OPERATION: Final = 0x0211

@@ -1,5 +1,6 @@
 """Whole protocol data units from a socket, into one buffer that is used again: nothing grows with what a peer claims."""
 
+import select
 import socket
 import ssl
 import time
@@ -68,6 +69,16 @@ class Wire:
         if self._start == self._end:
             self._take_what_is_here()
         return self._end > self._start
+
+    def wait_input(self, seconds: float) -> bool:
+        """Return whether something comes within `seconds`. Raises: PeerGone."""
+        until = time.monotonic() + seconds
+        while not self.has_input():
+            left = until - time.monotonic()
+            if left <= 0 or self._is_ended():
+                return False
+            select.select([self._sock], [], [], min(left, _TICK_SECONDS))
+        return True
 
     def _take_what_is_here(self) -> None:
         """Read once, without waiting, into what is free of the buffer."""

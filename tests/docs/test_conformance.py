@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from leadglass.dicom.assemble import BULK_SYNTAXES
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.dimse import status
 from leadglass.dimse.handlers import HANDLERS
+from leadglass.web import store_run
 from leadglass.web.routes import api_table
+from leadglass.web.store_answer import STORED_WITH_WARNING
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -50,6 +53,18 @@ def test_dicomweb_resources():
     said = [r[0] for r in rows("conformance-statement.md", "### DICOMweb services")]
     done = [f"{method} {row.path}" for row in api_table() for method in row.methods if row.action is not None]
     assert sorted(said) == sorted(done)
+
+
+def test_media_types_of_bulk_data():
+    said = {r[0]: r[1] for r in rows("conformance/storage.md", "### Metadata and bulk data") if "/" in r[0]}
+    assert said == dict(BULK_SYNTAXES)
+
+
+def test_failure_reasons_of_store():
+    text = (REFERENCE / "conformance" / "storage.md").read_text("utf-8")
+    said = {int(code, 16) for code in re.findall(r"^\| 0x([0-9A-F]{4}) ", text, re.MULTILINE)}
+    done = {v for k, v in vars(store_run).items() if k.isupper() and not k.startswith("_") and type(v) is int}
+    assert said == done | {STORED_WITH_WARNING}
 
 
 def test_dimse_statuses():

@@ -22,6 +22,7 @@ from leadglass.dicom.encapsulated import Spans
 from leadglass.errors import Missing, Refused
 from leadglass.storage import tables as t
 from leadglass.storage.database import Database
+from leadglass.storage.scratch import Scratch
 from leadglass.terms import Action, Grant, Resource, ResourceKind, Subject
 
 __all__ = ["ARCHIVE", "Operations"]
@@ -48,6 +49,12 @@ class Operations:
         _need(grant, Action.INSTANCE_STORE)
         self._door.check(grant)
         return Intake(self._archive, transfer_syntax=transfer_syntax, expected=expected, source=grant.subject.id)
+
+    def scratch(self, grant: Grant) -> Scratch:
+        """Return an encrypted place for bulk data that waits for its instance. Raises: Full, Unproven, Refused."""
+        _need(grant, Action.INSTANCE_STORE)
+        self._door.check(grant)
+        return self._archive.blobs.scratch(self._archive.settings.disk_reserve_bytes)
 
     def commit(self, grant: Grant, staged: list[Staged]) -> list[Outcome]:
         """Index and record what was staged; durable when it returns. Raises: Unproven, Refused, Busy."""

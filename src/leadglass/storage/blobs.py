@@ -17,6 +17,7 @@ from typing import Protocol, Self
 
 from leadglass.crypto.stream import CHUNK, HEADER_LENGTH, Decryptor, Encryptor, stored_length
 from leadglass.errors import Damaged, Full, Missing
+from leadglass.storage.scratch import Scratch
 
 __all__ = ["BlobReader", "BlobStore", "BlobWriter", "PosixBlobs"]
 
@@ -66,6 +67,9 @@ class BlobStore(Protocol):
     def is_there(self, name: str, length: int) -> bool:
         """Return whether the object is there with its stored length; its content is not read."""
 
+    def scratch(self, reserve_bytes: int) -> Scratch:
+        """Return a place for what must wait; nothing of it outlives this process. Raises: Full."""
+
     def delete(self, name: str) -> None:
         """Remove an object; no error if it is gone."""
 
@@ -109,6 +113,10 @@ class PosixBlobs:
         except BaseException:
             os.close(descriptor)
             raise
+
+    def scratch(self, reserve_bytes: int) -> Scratch:
+        """Return a place for what must wait; nothing of it outlives this process. Raises: Full."""
+        return Scratch(self._incoming, free_bytes=self.free_bytes, reserve_bytes=reserve_bytes)
 
     def place(self, temporary: Path, name: str) -> None:
         """Move a finished file to its place, durably."""

@@ -7,6 +7,7 @@ Query strings, headers and bodies are never logged.
 
 import inspect
 import secrets
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -54,7 +55,9 @@ def create_app(house: "House", settings: "Settings", operations: Iterable[Operat
     )
     app.router.redirect_slashes = False
     app.state.counters = Counters()
+    app.state.operations = rows
     app.state.uploads = 0
+    app.state.metadata_turn = threading.Lock()  # see store_metadata.py
     return app
 
 

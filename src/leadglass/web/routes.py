@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from leadglass.terms import Action
-from leadglass.web import bulk_data, health, oauth, pixel_data, rendered, retrieve, search, store
+from leadglass.web import api_description, bulk_data, health, oauth, pixel_data, rendered, retrieve, search, store
 from leadglass.web.calls import Call, Operation
 from leadglass.web.pages_table import PAGES
 
@@ -38,6 +38,7 @@ def api_table() -> tuple[Operation, ...]:
         public("/healthz", health.healthz, "says only that the process answers"),
         public("/readyz", health.readyz, "says only whether the index answers"),
         public("/metrics", health.metrics, "counts of requests by route and status; nothing of a patient or person"),
+        public("/openapi.json", api_description.openapi, "what the API is, the same for everyone; nothing of a patient"),
         public("/.well-known/oauth-authorization-server", oauth.metadata, "RFC 8414: how to ask for a token"),
         public("/oauth/token", oauth.token, "proves the client itself, by private_key_jwt", "POST"),
     ]

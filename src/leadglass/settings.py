@@ -62,6 +62,7 @@ class Settings:
     max_elements: int = _number(200_000, 1000, 2_000_000, "data elements of a header")
     max_metadata_bytes: int = _number(16 * 2**20, 2**16, 128 * 2**20, "bytes of metadata in one upload")
     max_request_seconds: int = _number(900, 10, 7200, "seconds for one upload")
+    max_find_answers: int = _number(10_000, 1, 1_000_000, "answers of one C-FIND")
     max_frame_pixels: int = _number(100_000_000, 10**6, 10**9, "pixels of a decoded frame")
     decode_seconds: int = _number(20, 1, 300, "seconds of CPU for one decode")
     decode_memory_bytes: int = _number(2**31, 2**28, 2**34, "bytes for one decode process")

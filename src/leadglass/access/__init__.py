@@ -16,10 +16,12 @@ from leadglass.access.sending import Destination, Selected, Sending
 from leadglass.archive.commitment import Examined
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
 from leadglass.archive.retrieve import InstanceRow
-from leadglass.archive.search import SearchQuery
+from leadglass.archive.search import SearchQuery, is_matched
+from leadglass.archive.search_headers import UNREAD, is_in_header
+from leadglass.archive.search_keys import COUNTS, SEARCHABLE
 from leadglass.audit import LogRow
 
 __all__ = [
-    "ARCHIVE", "Commitment", "Destination", "Examined", "House", "InstanceRow", "LogRow", "Outcome", "OutcomeKind",
-    "SearchQuery", "Selected", "Sending", "Staged",
+    "ARCHIVE", "COUNTS", "SEARCHABLE", "UNREAD", "Commitment", "Destination", "Examined", "House", "InstanceRow", "LogRow",
+    "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_in_header", "is_matched",
 ]

@@ -13,7 +13,8 @@ from leadglass.archive import Archive
 from leadglass.archive.frames import frame_bytes
 from leadglass.archive.ingest import Intake, Outcome, Staged
 from leadglass.archive.retrieve import InstanceRow, locate, metadata
-from leadglass.archive.search import SearchQuery, search
+from leadglass.archive.search import SearchQuery, count, search
+from leadglass.archive.search_headers import add_headers
 from leadglass.archive.spans import bulk_paths, read_spans, spans_of, spans_of_pixels
 from leadglass.archive.transcode import converted, targets_of
 from leadglass.audit import Entry, Event
@@ -71,16 +72,23 @@ class Operations:
         grant = self._door.enter(subject, Action.STUDY_SEARCH, ARCHIVE)
         with self._database.read() as connection:
             rows = search(connection, query, scope(subject, site=self._site))
+            headers = add_headers(self._archive, connection, rows, query.returns) if query.level == "instance" else 0
         self._door.record([Entry(
             event=Event.SEARCHED, action=Action.STUDY_SEARCH, outcome=Ended.DONE, subject=subject,
             study_uid=str(query.filters.get("StudyInstanceUID", "")) if query.level != "study" else "",
             details={
                 "level": str(query.level), "terms": {k: str(v)[:200] for k, v in list(query.filters.items())[:40]},
                 "says": says[:200], "rows": len(rows), "limit": query.limit, "offset": query.offset,
-                "under": grant.receipt.index,
+                "headers": headers, "under": grant.receipt.index,
             },
         )])
         return rows
+
+    def count(self, subject: Subject, query: SearchQuery) -> int:
+        """Return how many rows match that the subject may see; the search itself is recorded, this is not. Raises: as it."""
+        self._door.enter(subject, Action.STUDY_SEARCH, ARCHIVE)
+        with self._database.read() as connection:
+            return count(connection, query, scope(subject, site=self._site))
 
     # --- retrieve ---------------------------------------------------------------------------------------------
     def study(self, subject: Subject, study_uid: str, action: Action = Action.STUDY_READ) -> Grant:

@@ -20,7 +20,7 @@ from leadglass.storage import tables as t
 
 __all__ = ["LEVELS", "SEARCHABLE", "SearchQuery", "conditions", "count", "fold", "is_matched", "search"]
 
-_MAX_LIMIT: Final = 5000
+_MAX_LIMIT: Final = 5000  # and one more, by which a face knows that there are more
 _EMPTY: Final = '""'
 _s, _e, _i, _v = t.studies.c, t.series.c, t.instances.c, t.sequence_values.c
 
@@ -83,7 +83,7 @@ def count(connection: sa.Connection, query: SearchQuery, scope: "sa.ColumnElemen
 def _check(query: SearchQuery) -> None:
     if query.level not in LEVELS or query.order not in _ORDERS:
         raise Malformed("no such level or order.")
-    if not 0 <= query.offset <= 10_000_000 or not 0 < query.limit <= _MAX_LIMIT:
+    if not 0 <= query.offset <= 10_000_000 or not 0 < query.limit <= _MAX_LIMIT + 1:
         raise Malformed(f"limit: 1 to {_MAX_LIMIT}; offset: 0 or more.")
 
 

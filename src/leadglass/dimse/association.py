@@ -119,7 +119,7 @@ class Association:
             self._linger()
             return None
         agreement, contexts = negotiate(request)
-        exchange = Exchange(self._house, subject, contexts, agreement.roles)
+        exchange = Exchange(self._house, subject, contexts, agreement.roles, agreement.extended)
         self._conversation = Conversation(
             self._wire, exchange, self._settings, max_length=request.max_length, window=agreement.window or (1, 1),
             is_stopping=lambda: self._is_stopping)

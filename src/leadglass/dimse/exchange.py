@@ -44,6 +44,7 @@ class Exchange:
     subject: Subject
     contexts: Mapping[int, Context] = field(default_factory=dict)
     roles: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)  # as agreed: the peer is (SCU, SCP)
+    extended: Mapping[str, bytes] = field(default_factory=dict)  # SOP class -> what was agreed. Ref: PS3.7 D.3.3.5
     line: Line | None = None  # for operations that we invoke on the same association
     invoke: "Callable[[int, Command, bytes, Callable[[int | None], None], float], bool] | None" = None  # Conversation.invoke
     stored: int = 0

@@ -9,6 +9,7 @@ from typing import Final
 from leadglass.access import ARCHIVE
 from leadglass.dicom.command import Command, CommandField
 from leadglass.dicom.sop_classes import (
+    FIND_SOP_CLASSES,
     GET_SOP_CLASSES,
     MOVE_SOP_CLASSES,
     STORAGE_COMMITMENT,
@@ -17,6 +18,7 @@ from leadglass.dicom.sop_classes import (
 )
 from leadglass.dimse.commitment import CommitmentReceiver
 from leadglass.dimse.exchange import Answer, Context, Exchange, Identifier, Service
+from leadglass.dimse.find import FIND_EXTENDED, FindReceiver
 from leadglass.dimse.retrieval import GetReceiver, MoveReceiver
 from leadglass.dimse.status import SUCCESS
 from leadglass.dimse.store import StoreReceiver, settle
@@ -45,6 +47,8 @@ HANDLERS: Final[tuple[Service, ...]] = (
             sop_classes={VERIFICATION: "Verification"}),
     Service(command=CommandField.C_STORE_RQ, action=Action.INSTANCE_STORE, receive=StoreReceiver,
             sop_classes=STORAGE_SOP_CLASSES, extended=_KEPT_WHOLE, settle=settle),
+    Service(command=CommandField.C_FIND_RQ, action=Action.STUDY_SEARCH, receive=FindReceiver,
+            sop_classes=FIND_SOP_CLASSES, extended=FIND_EXTENDED),
     Service(command=CommandField.C_MOVE_RQ, action=Action.STUDY_SEND, receive=MoveReceiver,
             sop_classes=MOVE_SOP_CLASSES, extended=_RELATIONAL),
     Service(command=CommandField.C_GET_RQ, action=Action.STUDY_READ, receive=GetReceiver,

@@ -11,13 +11,15 @@ from leadglass.errors import Busy, Conflict, Damaged, LeadglassError, Malformed,
 __all__ = [
     "CANCELLED", "CANNOT_UNDERSTAND", "DESTINATION_UNKNOWN", "DUPLICATE", "INVALID_ARGUMENT", "NONE_DONE", "NOT_AUTHORIZED",
     "NOT_THIS_INSTANCE", "NO_SUCH_ACTION", "NO_SUCH_INSTANCE", "NO_SUCH_SOP_CLASS", "OUT_OF_RESOURCES", "PENDING",
-    "PROCESSING_FAILURE", "SOME_FAILED", "SUCCESS", "UNRECOGNIZED_OPERATION", "WARNING", "is_failure", "place_of", "status_of",
+    "PENDING_WARNING", "PROCESSING_FAILURE", "SOME_FAILED", "SUCCESS", "UNRECOGNIZED_OPERATION", "WARNING", "is_failure",
+    "place_of", "status_of",
 ]
 
 _log = structlog.get_logger()
 
 SUCCESS: Final = 0x0000
 PENDING: Final = 0xFF00
+PENDING_WARNING: Final = 0xFF01  # of a C-FIND: a match, and an optional key is not supported
 CANCELLED: Final = 0xFE00
 SOME_FAILED: Final = 0xB000  # of a C-MOVE's or C-GET's sub-operations
 NONE_DONE: Final = 0xA702  # none of them

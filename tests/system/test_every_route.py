@@ -73,7 +73,7 @@ def test_every_row_has_an_action_or_a_reason() -> None:
 
 
 def test_every_dimse_command_has_an_action() -> None:
-    assert {service.command for service in HANDLERS} == {0x0001, 0x0010, 0x0021, 0x0030, 0x0130}
+    assert {service.command for service in HANDLERS} == {0x0001, 0x0010, 0x0020, 0x0021, 0x0030, 0x0130}
     for service in HANDLERS:
         assert isinstance(service.action, Action)
         assert service.sop_classes

@@ -10,17 +10,20 @@ import pydicom
 import pytest
 import requests
 import zstandard
+from imagecodecs import jpegls_encode
 from live_server import LiveServer
 from phantom import ct_slice, multipart, part10
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import MPEG4HP41, ExplicitVRLittleEndian, JPEGBaseline8Bit, VideoPhotographicImageStorage
 
 from leadglass.dicom.elements import Limits
 from leadglass.dicom.xml_model import from_xml
 from leadglass.web.multipart import BodyData, MultipartParser, PartBegin
 
+ELE, JPEG_BASELINE, JPEG2000, JPEG_LS, RLE = (f"1.2.840.10008.1.2{n}" for n in (".1", ".4.50", ".4.91", ".4.80", ".5"))
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 PLAIN = "application/octet-stream"
 
@@ -64,7 +67,14 @@ def world(server: LiveServer) -> dict[str, Any]:
     movie.PixelData = encapsulate([stream])
     movie["PixelData"].VR, movie["PixelData"].is_undefined_length = "OB", True
     store(server, part10(one), part10(two), part10(movie))
-    found: dict[str, Any] = {"one": one, "two": two, "movie": movie, "stream": stream, "file": part10(one)}
+    plain = ct_slice(size=64)
+    lossless, broken = ct_slice(), ct_slice(study=plain.StudyInstanceUID, number=9)
+    for ds, data in ((lossless, jpegls_encode(lossless.pixel_array.astype("<u2"))), (broken, b"\xff\xd8" + bytes(5000))):
+        ds.file_meta.TransferSyntaxUID = JPEG_LS
+        ds.PixelData = encapsulate([data])
+        ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    store(server, part10(lossless), part10(broken), part10(plain))
+    found: dict[str, Any] = {"lossless": lossless, "broken": broken, "plain": plain, "one": one, "two": two, "movie": movie, "stream": stream, "file": part10(one)}
     cine = _cine()
     store(server, part10(cine))
     found["cine"] = cine
@@ -268,6 +278,42 @@ def test_a_video_is_given_whole_and_has_no_frames(server, world, script) -> None
     assert refused.status_code == 406
     assert "/pixeldata" in refused.json()["detail"]
     assert get(script, url_of(server, movie) + "/pixeldata", PLAIN).status_code == 406
+
+
+# --- transfer syntaxes ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("name", "asked", "given_in"), [
+    ("JPEG2000.dcm", "; transfer-syntax=*", JPEG2000), ("JPEG2000.dcm", "", JPEG2000), ("cine", "", JPEG_BASELINE),
+    ("cine", f"; transfer-syntax={ELE}", ELE), ("JPEG2000.dcm", f"; transfer-syntax={ELE}", ELE), ("lossless", "", ELE),
+    ("lossless", "; transfer-syntax=*", JPEG_LS), ("one", "; transfer-syntax=1.2.840.10008.1.2.4.80", JPEG_LS),
+    ("one", "; transfer-syntax=1.2.840.10008.1.2.5", RLE), ("image_dfl.dcm", "", ELE), ("movie", "", MPEG4HP41),
+])
+def test_an_instance_goes_out_in_the_syntax_that_was_asked_for(server, world, script, name: str, asked: str, given_in: str) -> None:
+    ds = world[name]
+    answer = get(script, url_of(server, ds), "application/dicom" + asked)
+    assert answer.status_code == 200, answer.text[:300]
+    assert answer.headers["content-type"] == f"application/dicom; transfer-syntax={given_in}"
+    got = pydicom.dcmread(BytesIO(answer.content))
+    assert got.file_meta.TransferSyntaxUID == given_in
+    is_stored = given_in == ds.file_meta.TransferSyntaxUID
+    assert answer.headers["etag"].startswith("W/") is not is_stored
+    assert get(script, url_of(server, ds), "application/dicom" + asked, If_None_Match=answer.headers["etag"]).status_code == 304
+    if name != "movie":
+        assert (pixel_array(got, raw=True) == pixel_array(ds, raw=True)).all()
+    (part,) = parts_of(get(script, url_of(server, ds), f'multipart/related; type="application/dicom"{asked}'))
+    assert part[0]["content-type"] == f"application/dicom; transfer-syntax={given_in}"
+    assert len(part[1]) == len(answer.content)
+
+
+def test_parts_of_one_answer_may_have_different_syntaxes(server, world, script) -> None:
+    one, broken = world["plain"], world["broken"]
+    assert broken.StudyInstanceUID == one.StudyInstanceUID
+    url = url_of(server, one, "study")
+    parts = parts_of(get(script, url, 'multipart/related; type="application/dicom"'))
+    assert [h["content-type"].rpartition("=")[2] for h, _ in parts] == [JPEG_LS, ELE], "what no decoder reads goes out as stored"
+    named = get(script, url_of(server, broken), f"application/dicom; transfer-syntax={ELE}")
+    assert named.status_code in {400, 406}
+    prefers = get(script, url, ", ".join(f'multipart/related; type="application/dicom"; transfer-syntax={uid}' for uid in (JPEG_LS, ELE)))
+    assert [h["content-type"].rpartition("=")[2] for h, _ in parts_of(prefers)] == [JPEG_LS] * 2
 
 
 # --- negotiation ----------------------------------------------------------------------------------------------

@@ -193,6 +193,24 @@ class Operations:
         self._door.count(grant, octets=len(data))
         return data
 
+    def record_export(
+        self, grant: Grant, *, what: str, instances: int, octets: int = 0, is_done: bool = True
+    ) -> None:
+        """Write into the ledger that a study leaves as a file, or how that ended. Ref: PS3.15 A.5.3.3 (110106 Export)."""
+        _need(grant, Action.STUDY_EXPORT)
+        self._door.record([Entry(
+            event=Event.EXPORTED, action=grant.action, outcome=Ended.DONE if is_done else Ended.FAILED,
+            subject=grant.subject, study_uid=grant.resource.id, patient_id=grant.resource.patient_id,
+            details={"what": what, "instances": instances, "bytes": octets, "under": grant.receipt.index},
+        )])
+
+    def may(self, subject: Subject, study_uid: str, action: Action) -> bool:
+        """Return whether the policy would permit it; decides what is shown, grants and records nothing."""
+        now = time.time()
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(t.studies).where(t.studies.c.study_uid == study_uid)).first()
+        return self._door.decide(subject, action, study_resource(study_uid, row, now)).is_permitted
+
     def render(self, grant: Grant, row: InstanceRow, **wanted: Any) -> tuple[str, bytes]:
         """Return (media type, bytes) of a picture; arguments as archive.decode.Decoder.render."""
         self._readable(grant)

@@ -19,6 +19,7 @@ __all__ = ["Line", "ledger", "sentence", "story"]
 _PAGE: Final = 100
 _SENTENCES: Final = {  # action: (what was done, what was tried)
     "archive:instance:store": ("stored images", "store images"),
+    "archive:study:export": ("took this study away as a file", "take this study away as a file"),
     "archive:study:read": ("viewed this study", "view this study"),
     "archive:study:search": ("searched", "search"),
     "audit:log:read": ("read the ledger", "read the ledger"),

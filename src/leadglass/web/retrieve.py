@@ -8,6 +8,8 @@ entry of the ledger. Pixel data and bulk data: see pixel_data.py and bulk_data.p
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -18,14 +20,22 @@ from leadglass.terms import Action, Grant
 from leadglass.web.conditional import boundary_of, etag_of
 from leadglass.web.media_types import MediaRange, covers
 from leadglass.web.negotiation import DICOM_OFFER, accepted, base_url, not_acceptable, syntax_for
-from leadglass.web.streaming import Stretch, give, give_made, give_packed, multipart_body, multipart_stretches
+from leadglass.web.streaming import (
+    Stretch,
+    give,
+    give_made,
+    give_packed,
+    multipart_body,
+    multipart_stretches,
+    not_modified,
+)
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from leadglass.web.calls import Call
 
-__all__ = ["bulk_uri", "find", "give_instances", "inner_of", "instances", "metadata", "no_query", "numbers_of"]
+__all__ = ["Sent", "bulk_uri", "find", "give_instances", "inner_of", "instances", "metadata", "no_query", "numbers_of"]
 
 _DICOM: Final = "application/dicom"
 _JSON: Final = "application/dicom+json"
@@ -69,58 +79,87 @@ def instances(call: "Call") -> "Response":
     """Give DICOM files. Ref: PS3.18 10.4.1.1.1."""
     no_query(call)
     wanted = accepted(call.request)
+    if wanted[:1] and wanted[0].type == "application/zip" and "instance" not in call.params:
+        from leadglass.web.export import give_archive
+
+        return give_archive(call)
     grant, rows = find(call)
     operations = call.house.operations
-    if "instance" in call.params:
-        one, syntax = _choose(wanted, rows[0], operations.syntaxes_of(rows[0]), is_one=True)
-        if one.type == _DICOM:
-            return give_instances(call, grant, rows, [syntax], is_single=True)
-        return give_instances(call, grant, rows, [syntax])
-    syntaxes = [_choose(wanted, row, operations.syntaxes_of(row), is_one=False)[1] for row in rows]
-    return give_instances(call, grant, rows, syntaxes)
+    is_one = "instance" in call.params
+    plan = [_choose(wanted, row, operations.syntaxes_of(row), is_one=is_one) for row in rows]
+    return give_instances(call, grant, rows, plan)
 
 
-def _choose(wanted: list[MediaRange], row: Any, possible: tuple[str, ...], *, is_one: bool) -> tuple[MediaRange, str]:
-    """Return (the range that won, transfer syntax): each part of an answer may have another. Raises: HTTPException 406."""
+@dataclass(frozen=True)
+class Sent:
+    """How one instance goes out."""
+
+    syntax: str
+    is_part: bool = True  # of a multipart answer
+    is_default: bool = False  # nobody named the syntax: what cannot be converted after all may go out as stored
+
+
+def _choose(wanted: list[MediaRange], row: Any, possible: tuple[str, ...], *, is_one: bool) -> Sent:
+    """Return how an instance goes out: each part of an answer may have another syntax. Raises: HTTPException 406."""
     for one in wanted:
         if one.type == _DICOM and not is_one:
             continue
         if one.type == _DICOM or (covers(one.type, "multipart/related") and covers(inner_of(one), _DICOM)):
             syntax = syntax_for(one, row.transfer_syntax_uid, possible)
             if syntax is not None:
-                return one, syntax
+                return Sent(syntax, is_part=one.type != _DICOM, is_default=not one.transfer_syntax)
     raise not_acceptable(DICOM_OFFER)
 
 
-def give_instances(
-    call: "Call", grant: Grant, rows: list[Any], syntaxes: list[str], *, is_single: bool = False
-) -> "Response":
-    """Answer with the Part 10 files of `rows`, each in its transfer syntax, as parts or as the one body.
+def give_instances(call: "Call", grant: Grant, rows: list[Any], plan: list[Sent]) -> "Response":
+    """Answer with the Part 10 files of `rows`, each as planned, as parts or as the one body.
 
     As stored, the length and the bytes are known before: a strong ETag, and ranges. What is converted has a weak one.
     """
-    is_stored = all(row.transfer_syntax_uid == syntax for row, syntax in zip(rows, syntaxes, strict=True))
-    parts = [part for row, syntax in zip(rows, syntaxes, strict=True) for part in (row.digest, syntax)]
-    etag = etag_of(["file" if is_single else "files", *parts], is_weak=not is_stored)
-    operations = call.house.operations
-    headers = [{"Content-Type": f"{_DICOM}; transfer-syntax={syntax}"} for syntax in syntaxes]
-    if is_single:
-        content_type = headers[0]["Content-Type"]
+    is_stored = all(row.transfer_syntax_uid == sent.syntax for row, sent in zip(rows, plan, strict=True))
+    is_multipart = plan[0].is_part
+    parts = [part for row, sent in zip(rows, plan, strict=True) for part in (row.digest, sent.syntax)]
+    etag = etag_of(["files" if is_multipart else "file", *parts], is_weak=not is_stored)
+    if not is_multipart:
         if is_stored:
-            return give(call, [_stored(call, grant, rows[0])], content_type, etag)
-        return give_made(call, operations.stream_instance(grant, rows[0], syntaxes[0]), content_type, etag)
+            return give(call, [_stored(call, grant, rows[0])], _part_type(plan[0].syntax), etag)
+        known = not_modified(call, etag)
+        if known is not None:
+            return known
+        syntax, pieces = _converted(call, grant, rows[0], plan[0])
+        return give_made(call, pieces, _part_type(syntax), etag)
     boundary = boundary_of(etag)
     content_type = f'multipart/related; type="{_DICOM}"; boundary={boundary}'
     if is_stored:
-        stretches = ((head, _stored(call, grant, row)) for head, row in zip(headers, rows, strict=True))
+        stretches = (({"Content-Type": _part_type(row.transfer_syntax_uid)}, _stored(call, grant, row)) for row in rows)
         return give(call, multipart_stretches(boundary, stretches), content_type, etag)
 
     def converted() -> Iterator[tuple[dict[str, str], Iterable[bytes]]]:
-        for head, row, syntax in zip(headers, rows, syntaxes, strict=True):
-            is_same = syntax == row.transfer_syntax_uid
-            yield head, operations.stream_instance(grant, row, None if is_same else syntax)
+        for row, sent in zip(rows, plan, strict=True):
+            syntax, pieces = _converted(call, grant, row, sent)
+            yield {"Content-Type": _part_type(syntax)}, pieces
 
     return give_made(call, multipart_body(boundary, converted()), content_type, etag)
+
+
+def _part_type(syntax: str) -> str:
+    return f"{_DICOM}; transfer-syntax={syntax}"
+
+
+def _converted(call: "Call", grant: Grant, row: Any, sent: Sent) -> tuple[str, Iterable[bytes]]:
+    """Return (transfer syntax, pieces), the first of which is made. Raises: Malformed, Busy.
+
+    One image that no decoder reads does not keep a study from those who asked for no syntax: it goes out as stored.
+    """
+    operations = call.house.operations
+    pieces = iter(operations.stream_instance(grant, row, sent.syntax))
+    try:
+        first = next(pieces, b"")
+    except Malformed:
+        if not sent.is_default:
+            raise
+        return row.transfer_syntax_uid, operations.stream_instance(grant, row)
+    return sent.syntax, chain([first], pieces)
 
 
 def _stored(call: "Call", grant: Grant, row: Any) -> Stretch:

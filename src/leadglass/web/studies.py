@@ -120,6 +120,7 @@ def study(call: "Call") -> Response:
         groups[instance["SeriesInstanceUID"]].append(instance)
     series = [{**found[len(found) // 2], "count": len(found)} for found in groups.values()]
     return render(call, "study.html", row=row, series=series, tab="series",
+                  may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT),
                   may_audit=may(call, Action.AUDIT_STUDY_READ, ResourceKind.STUDY))
 
 
@@ -130,4 +131,4 @@ def study_access(call: "Call") -> Response:
     header: dict[str, Any] = {"StudyInstanceUID": uid, "PatientName": "", "PatientID": ""}
     if may(call, Action.STUDY_SEARCH, ResourceKind.ARCHIVE):
         header = _one(call, uid)
-    return render(call, "study_access.html", row=header, lines=story(rows), tab="access", may_audit=True)
+    return render(call, "study_access.html", row=header, lines=story(rows), tab="access", may_audit=True, may_export=False)

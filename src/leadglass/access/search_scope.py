@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from leadglass.storage import tables as t
-from leadglass.terms import Resource, ResourceKind, Role, Subject
+from leadglass.terms import Assurance, Plane, Resource, ResourceKind, Role, Subject, SubjectKind
 
 __all__ = ["midnight", "scope", "study_resource"]
 
@@ -23,13 +23,19 @@ def midnight(now: float) -> float:
 def scope(subject: Subject, *, site: str, now: float | None = None) -> "sa.ColumnElement[bool]":
     """Return the condition on `studies` that holds for exactly the rows the policy permits to be read."""
     s = t.studies.c
-    clauses: list[sa.ColumnElement[bool]] = []
-    # Devices come here after the policy, which asks for TLS or a dated exception.
-    if subject.roles & {Role.RADIOLOGIST, Role.SERVICE, Role.WORKSTATION, Role.PACS}:
+    if subject.kind is SubjectKind.PERSON and subject.assurance < Assurance.AAL2:  # people-need-two-factors
+        return sa.false()
+    if subject.roles & {Role.RADIOLOGIST, Role.SERVICE}:  # radiologist-reads, service-reads
         return sa.true()
-    if Role.TECHNOLOGIST in subject.roles:
-        clauses.append(sa.and_(s.received_at >= midnight(now or time.time()), s.site == site))
-    if Role.REFERRING in subject.roles and subject.referring_name:
+    if subject.roles & {Role.WORKSTATION, Role.PACS}:  # workstations-read-over-tls, ...-in-clear-by-exception
+        plane = subject.peer.plane
+        if plane is Plane.DIMSE_TLS or (plane is Plane.DIMSE and subject.may_query_in_clear):
+            return sa.true()
+    clauses: list[sa.ColumnElement[bool]] = []
+    if Role.TECHNOLOGIST in subject.roles:  # technologist-reads-today
+        day = midnight(time.time() if now is None else now)
+        clauses.append(sa.and_(s.received_at >= day, s.site == site))
+    if Role.REFERRING in subject.roles and subject.referring_name:  # referring-reads-own
         clauses.append(s.referring_physician_key == subject.referring_name)
     return sa.or_(*clauses) if clauses else sa.false()
 

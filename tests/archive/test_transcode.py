@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.utils import pixel_array
 from small_house import ct_slice, part10, put, reader, small_house
 
-from leadglass.archive import pixel_codecs, transcode
+from leadglass.archive import conversions, pixel_codecs
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.errors import Malformed
 
@@ -113,7 +113,7 @@ def test_what_is_not_offered_is_refused_before_the_first_byte(house: Any) -> Non
 
 def test_a_header_that_lies_is_refused_before_the_first_byte(house: Any) -> None:
     grant, row = stored(house, part10(ct_slice(Rows=5000)))
-    for target in transcode.COMPRESSED_TARGETS:
+    for target in conversions.COMPRESSED_TARGETS:
         with pytest.raises(Malformed, match="shorter than its frames"):
             next(house.operations.stream_instance(grant, row, target))
 
@@ -124,7 +124,7 @@ def test_values_beyond_bits_stored_are_kept(house: Any) -> None:
     pixels = np.frombuffer(ds.PixelData, "<u2") | 0x8000
     ds.PixelData = pixels.tobytes()
     grant, row = stored(house, part10(ds))
-    for target in transcode.COMPRESSED_TARGETS:
+    for target in conversions.COMPRESSED_TARGETS:
         array, _ = pixel_codecs.decode_frame(_only_frame(b"".join(house.operations.stream_dataset(grant, row, target))), target,
                                              _described(ds))
         assert np.array_equal(array.ravel(), pixels), target
@@ -144,6 +144,6 @@ def _described(ds: pydicom.Dataset) -> Any:
 
 
 def test_the_tables_agree() -> None:
-    assert transcode.SOURCES == pixel_codecs.DECODABLE
-    assert set(transcode.COMPRESSED_TARGETS) == pixel_codecs.ENCODABLE
+    assert conversions.SOURCES == pixel_codecs.DECODABLE
+    assert set(conversions.COMPRESSED_TARGETS) == pixel_codecs.ENCODABLE
     assert set(TRANSFER_SYNTAXES) >= pixel_codecs.DECODABLE

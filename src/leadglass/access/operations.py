@@ -10,13 +10,15 @@ from leadglass.access.committer import Committer
 from leadglass.access.door import Door
 from leadglass.access.search_scope import scope, study_resource
 from leadglass.archive import Archive
-from leadglass.archive.frames import frame_bytes
+from leadglass.archive.conversions import targets_of
+from leadglass.archive.documents import document, renderings_of
+from leadglass.archive.frames import frame_bytes, picture
 from leadglass.archive.ingest import Intake, Outcome, Staged
 from leadglass.archive.retrieve import InstanceRow, locate, metadata
 from leadglass.archive.search import SearchQuery, count, search
 from leadglass.archive.search_headers import add_headers
 from leadglass.archive.spans import bulk_paths, read_spans, spans_of, spans_of_pixels
-from leadglass.archive.transcode import converted, targets_of
+from leadglass.archive.transcode import converted
 from leadglass.audit import Entry, Event
 from leadglass.audit import Outcome as Ended
 from leadglass.dicom.encapsulated import Spans
@@ -211,12 +213,23 @@ class Operations:
             row = connection.execute(sa.select(t.studies).where(t.studies.c.study_uid == study_uid)).first()
         return self._door.decide(subject, action, study_resource(study_uid, row, now)).is_permitted
 
-    def render(self, grant: Grant, row: InstanceRow, **wanted: Any) -> tuple[str, bytes]:
-        """Return (media type, bytes) of a picture; arguments as archive.decode.Decoder.render."""
+    def render(self, grant: Grant, row: InstanceRow, numbers: list[int], wanted: dict[str, Any]) -> tuple[str, bytes]:
+        """Return (media type, bytes) of a picture of frames; `wanted` as archive.rendering.render. Ref: PS3.18 8.3.5."""
         self._readable(grant)
-        media_type, data = self._archive.decoder.render(self._archive, row, **wanted)
-        self._door.count(grant, frames=1, octets=len(data))
+        media_type, data = picture(self._archive, row, numbers, wanted)
+        self._door.count(grant, frames=len(numbers), octets=len(data))
         return media_type, data
+
+    def renderings_of(self, row: InstanceRow) -> tuple[str, ...]:
+        """Return the media types that an instance can be rendered as. Ref: PS3.18 8.7.4."""
+        return renderings_of(row)
+
+    def document(self, grant: Grant, row: InstanceRow, media_type: str) -> bytes:
+        """Return a report as text, or the document that an instance encapsulates. Raises: Malformed, Busy."""
+        self._readable(grant)
+        data = document(self._archive, row, media_type)
+        self._door.count(grant, instances=1, octets=len(data))
+        return data
 
     def _readable(self, grant: Grant) -> None:
         if grant.action not in _READS:

@@ -1,7 +1,7 @@
 """The pool of decode processes: pixels are never decoded in a server process.
 
-Each child has limits on memory and CPU time, no core dumps, and sees nothing but what comes through its pipes. A
-crash or a timeout is one error to one caller; the child is replaced.
+Each child has limits on memory and CPU time, no core dumps, and sees nothing but what comes through its pipes: no
+environment, no file, no network (decode_walls). A crash or a timeout is one error to one caller; the child is replaced.
 """
 
 import contextlib
@@ -10,16 +10,12 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from leadglass.archive.retrieve import InstanceRow, header, open_instance
 from leadglass.dicom.image_pixel import ImagePixel
 from leadglass.dicom.reencode import Encoding
 from leadglass.errors import Busy, Malformed
 from leadglass.settings import Settings
-
-if TYPE_CHECKING:
-    from leadglass.archive import Archive
 
 __all__ = ["Decoder"]
 
@@ -36,68 +32,55 @@ class Decoder:
         self._free = threading.Semaphore(settings.decode_workers)
         self._lock = threading.Lock()
         self._idle: list[subprocess.Popen[bytes]] = []
+        self._at_work: list[subprocess.Popen[bytes]] = []
+        self.is_walled = False  # whether the children said that the filter of decode_walls stands; False before the first
         self._is_closed = False
 
-    def raw(self, archive: "Archive", row: InstanceRow, number: int, *, frame: bytes | None = None) -> bytes:
-        """Return little endian native pixels of frame `number`. Raises: Malformed, Busy."""
-        return self._ask(archive, row, number, frame, {"do": "raw"})[1]
+    def recode(
+        self, frame: bytes, source: str, target: str, pixel: ImagePixel, *, planar: int = 0
+    ) -> tuple[bytes, ImagePixel]:
+        """Return (frame in `target`, what it is now), without loss; "" is native little endian. Raises: Malformed, Busy.
 
-    def render(
-        self, archive: "Archive", row: InstanceRow, *, number: int = 1, media_type: str = "image/jpeg",
-        viewport: tuple[int, int] | None = None, window: tuple[float, float] | None = None, quality: int = 90,
-    ) -> tuple[str, bytes]:
-        """Return (media type, picture) of a frame. Ref: PS3.18 8.3.5.
-
-        Args: viewport: greatest width and height in pixels. window: centre and width; else the file's, else min-max.
-        Raises: Malformed (cannot be rendered), Busy, Missing.
+        `planar` is how native colours are laid out: 0 by pixel, 1 by plane.
         """
-        facts = {
-            "do": "render", "media_type": media_type, "viewport": viewport, "window": window, "quality": quality,
-        }
-        answer, data = self._ask(archive, row, number, None, facts)
-        return str(answer["media_type"]), data
-
-    def recode(self, frame: bytes, source: str, target: str, pixel: ImagePixel) -> tuple[bytes, ImagePixel]:
-        """Return (frame in `target`, what it is now), without loss; "" is native little endian. Raises: Malformed, Busy."""
-        answer, data = self._exchange({"do": "recode", "from": source, "to": target, "pixel": pixel.facts()}, frame)
+        answer, data = self._exchange(
+            {"do": "recode", "from": source, "to": target, "pixel": pixel.facts(), "planar": planar}, frame,
+        )
         return data, ImagePixel.of(answer["pixel"])
 
     def header(
-        self, data: bytes, source: Encoding, target: Encoding, changes: dict[int, tuple[str, bytes] | None]
+        self, data: bytes, source: Encoding, target: Encoding, changes: dict[int, tuple[str, bytes] | None], syntax: str
     ) -> bytes:
-        """Return the elements in another encoding, with changes: see dicom.reencode. Raises: Malformed, Busy."""
-        s = self._settings
+        """Return the elements in another encoding, with changes: see dicom.reencode; `syntax` is that of icons in them.
+
+        Raises: Malformed, Busy.
+        """
         named = [[tag, change and [change[0], change[1].hex()]] for tag, change in changes.items()]
         return self._exchange({
             "do": "header", "from": [source.explicit, source.little], "to": [target.explicit, target.little],
-            "changes": named, "limits": [s.max_sequence_depth, s.max_elements, s.max_header_bytes],
+            "changes": named, "limits": self._limits, "syntax": syntax,
         }, data)[1]
 
-    def _ask(
-        self, archive: "Archive", row: InstanceRow, number: int, frame: bytes | None, facts: dict[str, Any]
-    ) -> tuple[dict[str, Any], bytes]:
-        from leadglass.archive.frames import stored_frame
+    def render(
+        self, header: bytes, encoding: Encoding, frames: list[bytes], source: str, pixel: ImagePixel, wanted: dict[str, Any]
+    ) -> tuple[str, bytes]:
+        """Return (media type, picture); the arguments are those of archive.rendering.render. Raises: Malformed, Busy."""
+        answer, data = self._exchange({
+            "do": "render", "from": [encoding.explicit, encoding.little], "sizes": [len(header), *map(len, frames)],
+            "source": source, "pixel": pixel.facts(), "wanted": wanted, "limits": self._limits,
+        }, b"".join([header, *frames]))
+        return str(answer["media_type"]), data
 
-        pixels = (row.rows or 0) * (row.columns or 0)
-        if row.pixel_offset == -1 or pixels <= 0:
-            raise Malformed("this instance holds no image.")
-        if pixels > self._settings.max_frame_pixels:
-            raise Malformed("the frame has more pixels than may be decoded.")
-        whole = row.pixel_offset == -2 or (row.bits_allocated == 1 and row.frames > 1 and pixels % 8 != 0)
-        if whole:
-            with open_instance(archive, row) as reader:
-                if row.length > self._settings.decode_memory_bytes // 4:
-                    raise Malformed("too large to be decoded whole.")
-                body, head_length = reader.read(0, row.length), 0
-        else:
-            head = header(archive, row)[0][: row.pixel_offset]
-            head_length = len(head)
-            body = head + (stored_frame(archive, row, number) if frame is None else frame)
-        facts |= {
-            "syntax": row.transfer_syntax_uid, "head": head_length, "number": number if whole else 1,
-            "max_pixels": self._settings.max_frame_pixels,
-        }
-        return self._exchange(facts, body)
+    def report(self, header: bytes, encoding: Encoding, *, is_html: bool) -> bytes:
+        """Return a Structured Report as HTML or as plain text: see archive.report. Raises: Malformed, Busy."""
+        return self._exchange({
+            "do": "report", "from": [encoding.explicit, encoding.little], "is_html": is_html, "limits": self._limits,
+        }, header)[1]
+
+    @property
+    def _limits(self) -> list[int]:
+        s = self._settings
+        return [s.max_sequence_depth, s.max_elements, s.max_header_bytes]
 
     def _exchange(self, facts: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         if not self._free.acquire(timeout=_WAIT_SECONDS):
@@ -106,6 +89,8 @@ class Decoder:
             child = self._child()
             timer = threading.Timer(self._settings.decode_seconds + 5.0, child.kill)
             timer.start()
+            with self._lock:
+                self._at_work.append(child)
             try:
                 answer = _talk(child, facts, body)
             except (OSError, EOFError, ValueError) as e:
@@ -115,6 +100,9 @@ class Decoder:
                 raise Malformed("the image could not be decoded within its limits.") from e
             finally:
                 timer.cancel()
+                with self._lock:
+                    self._at_work.remove(child)
+            self.is_walled = bool(answer[0].get("is_walled"))
             with self._lock:
                 if self._is_closed:
                     _end(child)
@@ -137,7 +125,8 @@ class Decoder:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell, nothing of a caller
             [sys.executable, "-E", "-s", "-m", "leadglass.archive.decode_worker", str(s.decode_memory_bytes),
              str(s.decode_seconds)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=True, cwd="/", env={},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=True, cwd="/",
+            env={"OPENBLAS_NUM_THREADS": "1"},  # nothing of ours; a thread of its own would stay outside the filter
         )
 
     def close(self) -> None:

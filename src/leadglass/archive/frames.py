@@ -1,13 +1,12 @@
-"""One frame of an instance, read alone. Ref: PS3.18 10.4.1.1.6, PS3.5 A.4."""
+"""One frame of an instance, read alone: as stored, as pixels, or as a picture. Ref: PS3.18 10.4.1.1.6, 8.3.5; PS3.5 A.4."""
 
 import struct
-import threading
-from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leadglass.archive.retrieve import InstanceRow, open_instance
+from leadglass.archive.stored import StoredInstance, fragments_of
 from leadglass.dicom.elements import UNDEFINED
-from leadglass.dicom.encapsulated import Spans, frame_fragments, native_frame
+from leadglass.dicom.encapsulated import Spans, native_frame
 from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, TRANSFER_SYNTAXES
 from leadglass.errors import Malformed, Missing
 
@@ -15,11 +14,9 @@ if TYPE_CHECKING:
     from leadglass.archive import Archive
     from leadglass.storage.blobs import BlobReader
 
-__all__ = ["frame_bytes", "frame_spans", "pixel_value", "stored_frame"]
+__all__ = ["MAX_FRAMES_OF_A_FILM", "frame_bytes", "frame_spans", "picture", "pixel_value", "shares_bytes"]
 
-_CACHE = 256
-_lock = threading.Lock()
-_fragments: OrderedDict[str, list[Spans]] = OrderedDict()  # by object name: objects never change
+MAX_FRAMES_OF_A_FILM = 300  # frames of an image/gif
 
 
 def pixel_value(reader: "BlobReader", row: InstanceRow) -> tuple[int, int]:
@@ -34,52 +31,63 @@ def pixel_value(reader: "BlobReader", row: InstanceRow) -> tuple[int, int]:
     return row.pixel_offset + 12, struct.unpack_from(order + "I", raw, 8)[0]
 
 
-def frame_bytes(archive: "Archive", row: InstanceRow, number: int, *, want_raw: bool) -> tuple[str, bytes]:
-    """Return (transfer syntax UID, bytes) of frame `number` (from 1).
-
-    As stored, unless `want_raw` asks for little endian pixels of what is compressed, deflated or big endian.
-    Raises: Missing, Malformed, Busy (decoding).
-    """
-    if row.pixel_offset == -1 or not 1 <= number <= row.frames:
-        raise Missing("no such frame in this instance.")
-    syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
-    shares_bytes = row.bits_allocated == 1 and row.frames > 1 and (row.rows or 0) * (row.columns or 0) % 8 != 0
-    if row.pixel_offset == -2 or shares_bytes:
-        return EXPLICIT_LITTLE, archive.decoder.raw(archive, row, number)
-    data = stored_frame(archive, row, number)
-    if syntax.encapsulated and want_raw:
-        return EXPLICIT_LITTLE, archive.decoder.raw(archive, row, number, frame=data)
-    if not syntax.little and want_raw and (row.bits_allocated or 8) > 8:
-        return EXPLICIT_LITTLE, archive.decoder.raw(archive, row, number, frame=data)
-    return (row.transfer_syntax_uid if syntax.encapsulated or not syntax.little else EXPLICIT_LITTLE), data
-
-
-def stored_frame(archive: "Archive", row: InstanceRow, number: int) -> bytes:
-    """Return the bytes of one frame as stored; only its chunks are decrypted."""
-    with open_instance(archive, row) as reader:
-        spans = frame_spans(reader, row, number)
-        return b"".join(reader.read(offset, size) for offset, size in spans)
-
-
 def frame_spans(reader: "BlobReader", row: InstanceRow, number: int) -> Spans:
     """Return where frame `number` lies in the stored file: (offset, length) of its runs. Raises: Malformed, Damaged."""
     at, length = pixel_value(reader, row)
     if length == UNDEFINED:
-        return _spans(reader, row, at)[number - 1]
+        return fragments_of(reader.read, row, at)[number - 1]
     if at + length > row.length:
         raise Malformed("the pixel data is shorter than its length says.")
     return [native_frame(at, length, row.frames, number)]
 
 
-def _spans(reader: "BlobReader", row: InstanceRow, at: int) -> list[Spans]:
-    with _lock:
-        known = _fragments.get(row.object_name)
-        if known is not None:
-            _fragments.move_to_end(row.object_name)
-            return known
-    spans = frame_fragments(reader.read, at, row.length, row.frames)
-    with _lock:
-        _fragments[row.object_name] = spans
-        while len(_fragments) > _CACHE:
-            _fragments.popitem(last=False)
-    return spans
+def frame_bytes(archive: "Archive", row: InstanceRow, number: int, *, want_raw: bool) -> tuple[str, bytes]:
+    """Return (transfer syntax UID, bytes) of frame `number` (from 1).
+
+    As stored, unless `want_raw` asks for little endian pixels of what is compressed, deflated or big endian; colours
+    are then laid out as the header says. Raises: Missing, Malformed, Busy (decoding).
+    """
+    if row.pixel_offset == -1 or not 1 <= number <= row.frames:
+        raise Missing("no such frame in this instance.")
+    syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
+    is_made = want_raw and (syntax.encapsulated or not syntax.little)
+    with open_instance(archive, row) as reader:
+        if row.pixel_offset != -2 and not is_made and not shares_bytes(row):
+            data = b"".join(reader.read(offset, size) for offset, size in frame_spans(reader, row, number))
+            return (row.transfer_syntax_uid if syntax.encapsulated or not syntax.little else EXPLICIT_LITTLE), data
+        stored = StoredInstance(reader, row, archive.settings)
+        pixel = stored.described()
+        data = stored.frame(pixel, number)
+    if stored.is_encapsulated:
+        data, _ = archive.decoder.recode(data, row.transfer_syntax_uid, "", pixel, planar=pixel.planar)
+    return EXPLICIT_LITTLE, data
+
+
+def shares_bytes(row: InstanceRow) -> bool:
+    """Return whether frames of one bit a pixel do not end on whole bytes. Ref: PS3.5 8.1.1."""
+    return row.bits_allocated == 1 and row.frames > 1 and (row.rows or 0) * (row.columns or 0) % 8 != 0
+
+
+def picture(archive: "Archive", row: InstanceRow, numbers: list[int], wanted: dict[str, Any]) -> tuple[str, bytes]:
+    """Return (media type, picture) of frames; more than one only for image/gif. `wanted`: see archive.rendering.
+
+    Raises: Malformed (cannot be rendered), Missing, Busy.
+    """
+    if row.pixel_offset == -1:
+        raise Malformed("this instance holds no image.")
+    if not numbers or not all(1 <= n <= row.frames for n in numbers):
+        raise Missing("no such frame in this instance.")
+    if len(numbers) > MAX_FRAMES_OF_A_FILM:
+        raise Malformed(f"at most {MAX_FRAMES_OF_A_FILM} frames in one picture.")
+    with open_instance(archive, row) as reader:
+        stored = StoredInstance(reader, row, archive.settings)
+        pixel = stored.described()
+        frames, size = [], 0
+        for number in numbers:
+            frames.append(stored.frame(pixel, number))
+            size += len(frames[-1])
+            if size > archive.settings.decode_memory_bytes // 8:
+                raise Malformed("the frames are too large for one picture.")
+    source = row.transfer_syntax_uid if stored.is_encapsulated else ""
+    facts = {**wanted, "numbers": numbers, "tag": stored.pixel_tag}
+    return archive.decoder.render(stored.header, stored.encoding, frames, source, pixel, facts)

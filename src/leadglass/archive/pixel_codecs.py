@@ -12,7 +12,7 @@ from typing import Any, Final
 from leadglass.archive.jpeg_markers import colours_of, without_application_data
 from leadglass.dicom.image_pixel import ImagePixel
 
-__all__ = ["DECODABLE", "ENCODABLE", "Undecodable", "decode_frame", "encode_frame", "native_bytes"]
+__all__ = ["DECODABLE", "ENCODABLE", "Undecodable", "by_plane", "decode_frame", "encode_frame", "native_bytes", "preload"]
 
 _T: Final = "1.2.840.10008.1.2"
 _RLE, _JPEG, _JPEG_LS, _J2K, _HTJ2K, _HTJ2K_RPCL = (
@@ -23,6 +23,17 @@ _SPACES: Final = {"RGB": "RGB", "YBR_FULL": "YCBCR", "YBR_FULL_422": "YCBCR"}
 
 class Undecodable(Exception):
     """The frame cannot be read or written; the text is one reason, without any value of it."""
+
+
+def preload() -> None:
+    """Load every library of the tables, which import themselves lazily."""
+    import imagecodecs
+    import numpy.ma  # noqa: F401 - numpy loads it on first use
+    import rle.utils  # noqa: F401 - loaded for later
+
+    for name in ("jpeg8", "jpegls", "jpeg2k", "htj2k"):
+        getattr(imagecodecs, name + "_encode"), getattr(imagecodecs, name + "_decode")
+    getattr(imagecodecs, "jpegxl_decode")  # noqa: B009 - the access loads it
 
 
 # --- decoding -------------------------------------------------------------------------------------------------
@@ -132,7 +143,12 @@ def decode_frame(frame: bytes, uid: str, pixel: ImagePixel) -> tuple[Any, ImageP
     reader = _DECODERS.get(uid)
     if reader is None:
         raise Undecodable("no library here decodes this transfer syntax")
-    array, photometric = reader(frame, pixel)
+    try:
+        array, photometric = reader(frame, pixel)
+    except (MemoryError, Undecodable):
+        raise
+    except Exception as e:  # each library has errors of its own
+        raise Undecodable("the compressed frame is broken") from e
     shape: tuple[int, ...] = (pixel.rows, pixel.columns)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
@@ -163,6 +179,13 @@ def native_bytes(array: Any, pixel: ImagePixel) -> bytes:
     return bytes(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
+def by_plane(array: Any, pixel: ImagePixel) -> bytes:
+    """Return the native little endian bytes of a decoded frame, one plane of colour after the other."""
+    import numpy as np
+
+    return native_bytes(np.moveaxis(array, 2, 0), pixel)
+
+
 # --- encoding -------------------------------------------------------------------------------------------------
 def _precision(array: Any, pixel: ImagePixel) -> int:
     """Return the bits that hold every value: Bits Stored where the others are unused, else Bits Allocated."""
@@ -186,7 +209,9 @@ def _to_jpeg(array: Any, pixel: ImagePixel) -> bytes:
 def _to_jpeg_ls(array: Any, _: ImagePixel) -> bytes:
     import imagecodecs
 
-    return without_application_data(bytes(imagecodecs.jpegls_encode(array, level=0)))
+    return without_application_data(bytes(imagecodecs.jpegls_encode(
+        array, level=0, out=2 * array.nbytes + 4096,  # noise grows: the library's own guess is too small for it
+    )))
 
 
 def _to_j2k(array: Any, pixel: ImagePixel) -> bytes:

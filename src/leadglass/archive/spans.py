@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from leadglass.archive.frames import frame_spans, pixel_value
+from leadglass.archive.frames import frame_spans, pixel_value, shares_bytes
 from leadglass.archive.retrieve import InstanceRow, bulk_places, open_instance
 from leadglass.dicom.elements import UNDEFINED
 from leadglass.dicom.encapsulated import Spans, frame_fragments
@@ -45,7 +45,7 @@ def spans_of(archive: "Archive", row: InstanceRow, what: int | str) -> Spans | N
         return None if TRANSFER_SYNTAXES[row.transfer_syntax_uid].deflated else [place]
     if row.pixel_offset == -1 or not 1 <= what <= row.frames:
         raise Missing("no such frame in this instance.")
-    if row.pixel_offset == -2 or _shares_bytes(row):
+    if row.pixel_offset == -2 or shares_bytes(row):
         return None
     with open_instance(archive, row) as reader:
         return frame_spans(reader, row, what)
@@ -77,11 +77,6 @@ def read_spans(archive: "Archive", row: InstanceRow, spans: Spans, start: int, s
                 yield from reader.stream(offset + first, last - first)
             if at >= stop:
                 return
-
-
-def _shares_bytes(row: InstanceRow) -> bool:
-    """Return whether frames of one bit a pixel do not end on whole bytes. Ref: PS3.5 8.1.1."""
-    return row.bits_allocated == 1 and row.frames > 1 and (row.rows or 0) * (row.columns or 0) % 8 != 0
 
 
 def _known(archive: "Archive", row: InstanceRow) -> dict[str, tuple[int, int]]:

@@ -10,61 +10,25 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from leadglass.archive.conversions import targets_of
 from leadglass.archive.retrieve import InstanceRow, open_instance
-from leadglass.archive.stored import StoredInstance, limits_of
+from leadglass.archive.stored import StoredInstance
 from leadglass.dicom.elements import UNDEFINED
-from leadglass.dicom.image_pixel import ImagePixel, read_image_pixel
+from leadglass.dicom.image_pixel import ImagePixel
 from leadglass.dicom.part10 import file_meta
-from leadglass.dicom.reencode import Encoding
-from leadglass.dicom.transfer_syntaxes import (
-    BIG_ENDIAN,
-    DEFLATED,
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
-    TRANSFER_SYNTAXES,
-)
+from leadglass.dicom.reencode import Encoding, swapped
+from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.errors import Malformed
 
 if TYPE_CHECKING:
     from leadglass.archive import Archive
 
-__all__ = ["COMPRESSED_TARGETS", "SOURCES", "converted", "targets_of"]
+__all__ = ["converted"]
 
-_T: Final = "1.2.840.10008.1.2"
-NATIVE: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE, DEFLATED)
-COMPRESSED_TARGETS: Final = (
-    _T + ".4.70", _T + ".4.80", _T + ".4.90", _T + ".4.201", _T + ".4.202", _T + ".5",
-)
-SOURCES: Final = frozenset({  # compressed ones that are decoded here: held to archive.pixel_codecs by a test
-    _T + ".1.98", _T + ".5", _T + ".8.1",
-    *(f"{_T}.4.{n}" for n in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91, 92, 93, 110, 111, 112, 201, 202, 203)),
-})
 _OFFSET_TABLES: Final = (0x7FE00001, 0x7FE00002, 0x7FE00003)  # they say where fragments lay
 _MAX_NATIVE: Final = 0xFFFFFFFE
-
-
-def targets_of(row: InstanceRow) -> tuple[str, ...]:
-    """Return the transfer syntaxes that the instance can be given in, the stored one first.
-
-    Decided by what the index knows: a header or a frame that breaks its own description is refused at conversion.
-    """
-    stored = row.transfer_syntax_uid
-    syntax = TRANSFER_SYNTAXES[stored]
-    bits = row.bits_allocated or 0
-    is_image = row.pixel_offset != -1
-    if syntax.encapsulated and is_image and (stored not in SOURCES or not row.rows or not row.columns):
-        return (stored,)
-    if "JPIP" in syntax.name:
-        return (stored,)
-    targets = [stored, *NATIVE]
-    if is_image and bits in {8, 16} and row.rows and row.columns:
-        targets += COMPRESSED_TARGETS
-    if not is_image or bits in {1, 8, 16}:
-        targets.append(BIG_ENDIAN)
-    return tuple(dict.fromkeys(targets))
 
 
 def converted(archive: "Archive", row: InstanceRow, target: str, *, is_file: bool) -> Iterator[bytes]:
@@ -88,26 +52,19 @@ def _data_set(archive: "Archive", stored: StoredInstance, row: InstanceRow, targ
     encoding = Encoding(syntax.explicit, syntax.little)
     decoder = archive.decoder
     if not stored.has_pixels:
-        yield decoder.header(stored.header, stored.encoding, encoding, {})
+        yield decoder.header(stored.header, stored.encoding, encoding, {}, row.transfer_syntax_uid)
         return
     changes: dict[int, Any] = dict.fromkeys(_OFFSET_TABLES)
     if not stored.is_encapsulated and not syntax.encapsulated:
         head, pixels = _native_again(stored, row, encoding)
     else:
-        limits = limits_of(archive.settings)
-        pixel = replace(
-            read_image_pixel(
-                stored.header, explicit=stored.encoding.explicit, little=stored.encoding.little, limits=limits
-            ), frames=row.frames,
-        )
-        if pixel.rows * pixel.columns > archive.settings.max_frame_pixels:
-            raise Malformed("the frame has more pixels than may be decoded.")
+        pixel = stored.described()
         now, frames = _recoded(archive, stored, row, pixel, target if syntax.encapsulated else "")
         changes |= _changes(pixel, now, encoding)
         head, pixels = _fragments(frames) if syntax.encapsulated else _decompressed(now, frames, encoding)
-    header = decoder.header(stored.header, stored.encoding, encoding, changes)
+    header = decoder.header(stored.header, stored.encoding, encoding, changes, row.transfer_syntax_uid)
     rest = stored.tail()
-    tail = decoder.header(rest, stored.encoding, encoding, {}) if rest else b""
+    tail = decoder.header(rest, stored.encoding, encoding, {}, row.transfer_syntax_uid) if rest else b""
     yield header + head
     yield from pixels
     yield tail
@@ -172,8 +129,6 @@ def _pixel_head(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
 
 def _decompressed(now: ImagePixel, frames: Iterable[bytes], encoding: Encoding) -> tuple[bytes, Iterator[bytes]]:
     """Return (element's head, its value in pieces) of what was compressed."""
-    from leadglass.dicom.reencode import swapped
-
     if now.frame_bits % 8 and now.frames > 1:
         raise Malformed("the frames share bytes: they are given as they are stored.")
     size = (now.frame_bits + 7) // 8 * now.frames

@@ -7,7 +7,7 @@ from typing import Final
 
 from leadglass.errors import Damaged, Malformed
 
-__all__ = ["frame_fragments", "native_frame"]
+__all__ = ["Spans", "frame_fragments", "native_frame"]
 
 _ITEM: Final = 0xFFFEE000
 _END: Final = 0xFFFEE0DD

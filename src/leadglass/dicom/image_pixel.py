@@ -1,13 +1,12 @@
 """How the pixels of an instance are described by its header, and what that makes of a frame. Ref: PS3.3 C.7.6.3."""
 
-import struct
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from leadglass.dicom.elements import UNDEFINED, Limits, walk
+from leadglass.dicom.elements import Limits, walk
 from leadglass.errors import Malformed
 
-__all__ = ["ImagePixel", "read_image_pixel"]
+__all__ = ["ImagePixel", "image_pixel", "read_image_pixel"]
 
 _NUMBERS: Final = {
     0x00280002: "samples", 0x00280006: "planar", 0x00280010: "rows", 0x00280011: "columns", 0x00280100: "bits_allocated",
@@ -59,27 +58,31 @@ def read_image_pixel(buffer: "bytes | memoryview", *, explicit: bool, little: bo
 
     Args: buffer: untrusted, the elements before the pixel data.
     """
-    order = "<" if little else ">"
-    found: dict[str, Any] = {}
+    values: dict[int, bytes] = {}
     for tag, _, _, at, length, depth in walk(
         buffer, explicit=explicit, little=little, limits=limits, nested=False,
     ):
-        if depth or length == UNDEFINED:
-            continue
-        if tag >> 16 > 0x0028:
+        if depth == 0 and tag >> 16 > 0x0028:
             break
-        if tag in _NUMBERS and length >= 2:
-            found[_NUMBERS[tag]] = struct.unpack_from(order + "H", buffer, at)[0]
-        elif tag == _PHOTOMETRIC:
-            found["photometric"] = bytes(buffer[at : at + min(length, 16)]).decode("latin-1").strip("\x00 ").upper()
-        elif tag == _FRAMES:
-            text = bytes(buffer[at : at + min(length, 16)]).strip(b"\x00 ")
-            found["frames"] = int(text) if text.isdigit() and int(text) > 0 else 1
+        if depth == 0 and tag >> 16 == 0x0028 and length <= 16:
+            value = bytes(buffer[at : at + length])
+            values[tag] = value[1::-1] if not little and tag in _NUMBERS else value
+    return image_pixel(values)
+
+
+def image_pixel(values: dict[int, bytes]) -> ImagePixel:
+    """Return the description in the values of group 0028, little endian. Raises: Malformed."""
+    found: dict[str, Any] = {
+        name: int.from_bytes(values[tag][:2], "little") for tag, name in _NUMBERS.items() if len(values.get(tag, b"")) >= 2
+    }
+    found["photometric"] = values.get(_PHOTOMETRIC, b"").decode("latin-1").strip("\x00 ").upper() or "MONOCHROME2"
+    text = values.get(_FRAMES, b"").strip(b"\x00 ")
+    found["frames"] = int(text) if text.isdigit() and int(text) > 0 else 1
     bits = found.get("bits_allocated", 0)
     stored = found.get("bits_stored") or bits
     described = {
-        "samples": 1, "planar": 0, "representation": 0, "photometric": "MONOCHROME2", "frames": 1, **found,
-        "bits_allocated": bits, "bits_stored": stored, "high_bit": found.get("high_bit", stored - 1),
+        "samples": 1, "planar": 0, "representation": 0, **found, "bits_allocated": bits, "bits_stored": stored,
+        "high_bit": found.get("high_bit", stored - 1),
     }
     if not described.get("rows") or not described.get("columns"):
         raise Malformed("the image has no rows or no columns.")

@@ -6,9 +6,9 @@ Bits of a patient may be burnt into pixels: a picture is as much PHI as the stud
 """
 
 from collections.abc import Iterable, Iterator
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from leadglass.errors import Malformed, Missing
@@ -16,63 +16,35 @@ from leadglass.terms import Grant
 from leadglass.web.media_types import MediaRange
 from leadglass.web.multipart import new_boundary
 from leadglass.web.negotiation import accepted, not_acceptable
+from leadglass.web.rendering_parameters import parse_rendering
 from leadglass.web.retrieve import find, numbers_of
 from leadglass.web.streaming import multipart_body, stream
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
-__all__ = ["parse_rendering", "rendered", "thumbnail"]
+__all__ = ["rendered", "thumbnail"]
 
-_TYPES: Final = ("image/jpeg", "image/png")
-_OFFER: Final = "image/jpeg, image/png"
-_THUMBNAIL: Final = (256, 256)
-_MAX_SIDE: Final = 8192
-_KNOWN: Final = frozenset({"accept", "window", "viewport", "quality", "charset"})
-_FUNCTIONS: Final = frozenset({"linear", "linear-exact"})
-
-
-def parse_rendering(parameters: list[tuple[str, str]]) -> dict[str, Any]:
-    """Return the arguments of a rendering from the query. Raises: Malformed. Ref: PS3.18 8.3.5.1."""
-    given = dict(parameters)
-    if len(given) != len(parameters) or set(given) - _KNOWN:
-        raise Malformed("rendering takes window, viewport and quality, each once.")
-    wanted: dict[str, Any] = {}
-    if "window" in given:
-        parts = given["window"].split(",")
-        if len(parts) not in {2, 3} or (len(parts) == 3 and parts[2].strip().lower() not in _FUNCTIONS):
-            raise Malformed("window: centre,width[,linear].")
-        centre, width = (_float(p) for p in parts[:2])
-        if width <= 0:
-            raise Malformed("window: the width is above 0.")
-        wanted["window"] = (centre, width)
-    if "viewport" in given:
-        sides = given["viewport"].split(",")
-        if len(sides) != 2 or not all(s.isascii() and s.isdigit() and 0 < int(s[:6]) <= _MAX_SIDE for s in sides):
-            raise Malformed(f"viewport: width,height, each 1 to {_MAX_SIDE} pixels.")
-        wanted["viewport"] = (int(sides[0]), int(sides[1]))
-    if "quality" in given:
-        text = given["quality"]
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 100):
-            raise Malformed("quality: 1 to 100.")
-        wanted["quality"] = int(text)
-    return wanted
-
-
-def _float(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if len(text) > 32 or not isfinite(value):
-        raise Malformed("window: two numbers are wanted.")
-    return value
+_TYPES: Final = ("image/jpeg", "image/png", "image/gif")
+_OFFER: Final = "image/jpeg, image/png, image/gif"
+_THUMBNAIL: Final = 256
+_MAX_THUMBNAIL: Final = 1024
+_SHOWN: Final = frozenset({"application/pdf", "text/html", "text/plain"})
+_FILM: Final = [512.0, 512.0, None, None, None, None]
+# Documents are others' words: a browser shows them alone, without scripts, forms or anything from elsewhere.
+_TEXT_CSP: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox"
+_FILE_CSP: Final = "default-src 'none'; frame-ancestors 'self'"  # a PDF reader does not start in a sandbox
 
 
 def rendered(call: "Call") -> Response:
-    """Give pictures of what the path names. Raises: Malformed, Missing, HTTPException 406."""
+    """Give pictures, or the document, of what the path names. Raises: Malformed, Missing, HTTPException 406."""
     wanted = parse_rendering(call.request.query_params.multi_items())
-    chosen, media_type = _choose(accepted(call.request))
+    ranges = accepted(call.request)
+    if "instance" in call.params and "frames" not in call.params:
+        grant, rows = find(call)
+        if not rows[0].frames:
+            return _document(call, grant, rows[0], ranges)
+    chosen, media_type = _choose(ranges)
     grant, rows = _images(call)
     numbers = _numbers(call, rows)
     wanted["media_type"] = media_type
@@ -83,16 +55,18 @@ def rendered(call: "Call") -> Response:
             multipart_body(boundary, _parts(call, grant, pairs, wanted)),
             f'multipart/related; type="{media_type}"; boundary={boundary}',
         )
+    if media_type == "image/gif":
+        return _film(call, grant, rows, numbers, wanted)
     if len(numbers) > 1:
         raise not_acceptable('multipart/related; type="image/jpeg"')
     return _one(call, grant, rows, numbers, wanted)
 
 
 def thumbnail(call: "Call") -> Response:
-    """Give one small picture that stands for what the path names. Ref: PS3.18 10.4.1.1.4."""
-    wanted = {"viewport": _THUMBNAIL, **parse_rendering(call.request.query_params.multi_items())}
-    width, height = wanted["viewport"]
-    wanted["viewport"] = (min(width, _THUMBNAIL[0] * 4), min(height, _THUMBNAIL[1] * 4))
+    """Give one small picture that stands for what the path names: its middle. Ref: PS3.18 10.4.1.1.4."""
+    wanted = parse_rendering(call.request.query_params.multi_items())
+    viewport = wanted["viewport"] or [_THUMBNAIL, _THUMBNAIL, None, None, None, None]
+    wanted["viewport"] = [min(viewport[0], _MAX_THUMBNAIL), min(viewport[1], _MAX_THUMBNAIL), *viewport[2:]]
     chosen, media_type = _choose(accepted(call.request))
     if chosen.is_multipart:
         raise not_acceptable(_OFFER)
@@ -101,14 +75,31 @@ def thumbnail(call: "Call") -> Response:
     return _one(call, grant, rows, _numbers(call, rows), wanted)
 
 
-def _choose(ranges: list[MediaRange]) -> tuple[MediaRange, str]:
-    """Return (range, type of the picture). Raises: HTTPException 406."""
+def _choose(ranges: list[MediaRange], offered: tuple[str, ...] = _TYPES) -> tuple[MediaRange, str]:
+    """Return (range, media type). Raises: HTTPException 406."""
     for one in ranges:
         inner = MediaRange(one.inner if one.is_multipart else one.type)
-        for media_type in _TYPES:
+        for media_type in offered:
             if inner.covers(media_type):
                 return one, media_type
-    raise not_acceptable(_OFFER)
+    raise not_acceptable(", ".join(offered))
+
+
+def _document(call: "Call", grant: Grant, row: Any, ranges: list[MediaRange]) -> Response:
+    """Give a report or an encapsulated document. Ref: PS3.18 8.7.4, table 8.7.4-1."""
+    offered = call.house.operations.renderings_of(row)
+    if not offered:
+        raise Missing("this instance holds nothing that can be shown as a picture or a text.")
+    chosen, media_type = _choose(ranges, offered)
+    if chosen.is_multipart:
+        raise not_acceptable(", ".join(offered))
+    data = call.house.operations.document(grant, row, media_type)
+    is_text = media_type.startswith("text/")
+    headers = {"content-security-policy": _TEXT_CSP if is_text else _FILE_CSP}
+    if media_type not in _SHOWN:  # XML may bring a style sheet, a model nothing that a browser shows
+        headers["content-disposition"] = "attachment"
+    kind = media_type + "; charset=utf-8" if media_type in {"text/html", "text/plain"} else media_type
+    return stream([data], kind, headers)
 
 
 def _images(call: "Call") -> tuple[Grant, list[Any]]:
@@ -128,10 +119,26 @@ def _numbers(call: "Call", rows: list[Any]) -> list[int]:
     return numbers
 
 
+def _render(call: "Call", grant: Grant, row: Any, numbers: list[int], wanted: dict[str, Any]) -> tuple[str, bytes]:
+    """Return (media type, picture). Raises: HTTPException 406, with the reason why it cannot be rendered."""
+    try:
+        return call.house.operations.render(grant, row, numbers, wanted)
+    except Malformed as e:
+        raise HTTPException(406, f"This cannot be rendered: {e}") from e
+
+
 def _one(call: "Call", grant: Grant, rows: list[Any], numbers: list[int], wanted: dict[str, Any]) -> Response:
     row = rows[len(rows) // 2]
     number = numbers[0] if numbers else 1 if "instance" in call.params else (row.frames + 1) // 2
-    media_type, data = call.house.operations.render(grant, row, number=number, **wanted)
+    media_type, data = _render(call, grant, row, [number], wanted)
+    return stream([data], media_type)
+
+
+def _film(call: "Call", grant: Grant, rows: list[Any], numbers: list[int], wanted: dict[str, Any]) -> Response:
+    """Give the frames of one instance as a GIF that moves."""
+    row = rows[len(rows) // 2]
+    wanted["viewport"] = wanted["viewport"] or _FILM
+    media_type, data = _render(call, grant, row, numbers or list(range(1, row.frames + 1)), wanted)
     return stream([data], media_type)
 
 
@@ -141,7 +148,7 @@ def _parts(
     for row, number in pairs:
         call.house.door.check(grant)
         try:
-            media_type, data = call.house.operations.render(grant, row, number=number, **wanted)
+            media_type, data = call.house.operations.render(grant, row, [number], wanted)
         except Malformed:  # one instance that cannot be shown does not hide the others
             continue
         yield {"Content-Type": media_type}, (data,)

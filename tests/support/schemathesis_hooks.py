@@ -7,7 +7,7 @@ from typing import Any
 import schemathesis
 
 BOUNDARY = "lg-schemathesis"
-UIDS = dict(zip(("study", "series", "instance"), os.environ.get("LEADGLASS_TEST_UIDS", "").split(), strict=False))
+UIDS = dict(zip(("study", "series", "instance", "path"), os.environ.get("LEADGLASS_TEST_UIDS", "").split(), strict=False))
 _turn = [0]
 
 

@@ -24,13 +24,19 @@ DICOM_XML: Final = "application/dicom+xml"
 DICOM: Final = "application/dicom"
 RELATED: Final = "multipart/related"
 OCTETS: Final = "application/octet-stream"
-_ACCEPT: Final = Parameter("accept", "Media ranges, instead of the Accept header (PS3.18 8.3.3.1).")
-_RANGE: Final = Parameter("Range", "One range of bytes.", {"type": "string", "maxLength": 100}, "header")
-_KNOWN_TAG: Final = Parameter("If-None-Match", "ETags that the client has.", {"type": "string", "maxLength": 4096}, "header")
+_ACCEPT: Final = Parameter("accept", "Media ranges, instead of the Accept header (PS3.18 8.3.3.1); empty: anything.", {
+    "type": "string", "maxLength": 4096,
+    "pattern": r"^(\*/\*|application/(dicom|dicom\+json|dicom\+xml|json|octet-stream)|image/(jpeg|png)|multipart/related)?$",
+})
+_HEADER: Final = {"type": "string"}  # what cannot be read is passed over (RFC 9110 13.1, 14.2)
+_RANGE: Final = Parameter("Range", "One range of bytes.", _HEADER, "header")
+_KNOWN_TAG: Final = Parameter("If-None-Match", "ETags that the client has.", _HEADER, "header")
 _RENDERING: Final = (
     _ACCEPT,
-    Parameter("window", "centre,width[,function] (PS3.18 8.3.5.1.3)."),
-    Parameter("viewport", "width,height, in pixels (PS3.18 8.3.5.1.3)."),
+    Parameter("window", "centre,width[,function] (PS3.18 8.3.5.1.3).", {
+        "type": "string", "pattern": r"^-?[0-9]{1,4}(\.[0-9]{1,4})?,[1-9][0-9]{0,4}(,linear)?$"}),
+    Parameter("viewport", "width,height, in pixels (PS3.18 8.3.5.1.3).", {
+        "type": "string", "pattern": "^[1-9][0-9]{0,2},[1-9][0-9]{0,2}$"}),
     Parameter("quality", "1 to 100, of JPEG.", {"type": "integer", "minimum": 1, "maximum": 100}),
 )
 _SEARCHING: Final = (

@@ -59,9 +59,11 @@ _SAYS: Final = {
     400: "The request breaks the standard or a limit", 401: "Not proved who asks; no body", 403: "Not permitted",
     404: "Nothing here by that name, or nothing that the asker may see", 406: "Not in a type that is accepted",
     408: "Too slow", 409: "Nothing stored: each instance has its reason", 415: "A type or coding that is not taken",
-    416: "A range behind the end", 503: "Too busy: see Retry-After", 507: "The store is full",
+    414: "A URI longer than is read; no body", 416: "A range behind the end", 431: "Longer headers than are read; no body",
+    503: "Too busy: see Retry-After", 507: "The store is full",
 }
-_NO_BODY: Final = frozenset({304, 401})
+_BY_HTTP: Final = (414, 431)  # answered before any row is asked
+_NO_BODY: Final = frozenset({304, 401, *_BY_HTTP})
 
 
 def document(operations: "Iterable[Operation]", described: Mapping[Callable[..., Any], Described]) -> dict[str, Any]:
@@ -94,7 +96,7 @@ _SECURITY: Final = {
 def _operation(row: "Operation", method: str, described: Described) -> dict[str, Any]:
     is_head = method == "HEAD"
     answers: dict[int, dict[str, Any]] = {}
-    problems = {400, 404, 503, *described.more} if row.action is not None else set(described.more)
+    problems = {*described.more, *_BY_HTTP, *((400, 404, 503) if row.action is not None else ())}
     for status in problems:
         answers[status] = _answer(status, {} if status in _NO_BODY or is_head else {_PROBLEM: "Problem"})
     if row.action is not None:

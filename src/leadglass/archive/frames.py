@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadglass.archive.retrieve import InstanceRow, open_instance
 from leadglass.archive.stored import StoredInstance, fragments_of
-from leadglass.dicom.elements import UNDEFINED
+from leadglass.dicom.elements import UNDEFINED, Limits, walk
 from leadglass.dicom.encapsulated import Spans, native_frame
 from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, TRANSFER_SYNTAXES
 from leadglass.errors import Malformed, Missing
@@ -22,13 +22,12 @@ MAX_FRAMES_OF_A_FILM = 300  # frames of an image/gif
 def pixel_value(reader: "BlobReader", row: InstanceRow) -> tuple[int, int]:
     """Return (offset, length) of the pixel data's value; length UNDEFINED when it is encapsulated."""
     syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
-    raw = reader.read(row.pixel_offset, 12)
-    if len(raw) < 8:
+    raw = reader.read(row.pixel_offset, min(12, row.length - row.pixel_offset))
+    # The walk knows which header stands here: real files mix implicit elements into explicit data sets.
+    found = next(walk(raw, explicit=syntax.explicit, little=syntax.little, limits=Limits(), stop_at_pixels=True), None)
+    if found is None:
         raise Malformed("the pixel data is cut.")
-    order = "<" if syntax.little else ">"
-    if not syntax.explicit:
-        return row.pixel_offset + 8, struct.unpack_from(order + "I", raw, 4)[0]
-    return row.pixel_offset + 12, struct.unpack_from(order + "I", raw, 8)[0]
+    return row.pixel_offset + found.value, found.length
 
 
 def frame_spans(reader: "BlobReader", row: InstanceRow, number: int) -> Spans:

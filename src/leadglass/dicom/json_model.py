@@ -93,6 +93,9 @@ def to_json(
                 open_sets.append({"items": items, "path": path, "encodings": frame["encodings"],
                                   "signed": frame["signed"], "set": frame["set"]})
                 continue
+            byte_order = order
+            if vr == "UN" and (known := vr_of(tag)) not in {"UN", "SQ"}:  # a known element, sent on by one who did not know it
+                vr, byte_order = known, "<"  # Ref: PS3.5 6.2.2
             if vr in _BINARY and length > _BULK_BYTES:
                 if spans is not None:
                     spans[path] = (at, length)
@@ -105,7 +108,7 @@ def to_json(
                 continue
             if tag == _PIXEL_REPRESENTATION and len(raw) >= 2:
                 frame["signed"] = struct.unpack_from(order + "H", raw)[0] == 1
-            frame["set"][key] = _entry(vr, raw, frame["encodings"], order)
+            frame["set"][key] = _entry(vr, raw, frame["encodings"], byte_order)
     except (needs_more, Malformed):
         pass  # what was read before the break is still right, and is all there is to show
     return dict(sorted(root.items()))

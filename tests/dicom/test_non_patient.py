@@ -8,8 +8,8 @@ from pynetdicom.sop_class import _NON_PATIENT_OBJECT_CLASSES
 from leadglass.dicom.elements import Limits
 from leadglass.dicom.part10 import file_meta, parse_head
 from leadglass.dicom.sop_classes import NON_PATIENT_SOP_CLASSES, STORAGE_SOP_CLASSES
+from leadglass.dimse.associate import decode_associate
 from leadglass.dimse.negotiation import negotiate
-from leadglass.dimse.pdu import decode_associate
 from leadglass.errors import Malformed
 
 
@@ -28,8 +28,8 @@ def test_an_object_of_no_patient_is_refused_by_its_name(uid: str) -> None:
 def test_their_contexts_are_not_accepted() -> None:
     uids = sorted(NON_PATIENT_SOP_CLASSES)
     request = decode_associate(associate([(2 * n + 1, uid, (EXPLICIT,)) for n, uid in enumerate(uids)])[6:])
-    results, accepted = negotiate(request)[:2]
-    assert {result[0] for result in results.values()} == {3}  # abstract syntax not supported
+    agreement, accepted = negotiate(request)
+    assert {result[0] for result in agreement.results.values()} == {3}  # abstract syntax not supported
     assert accepted == {}
 
 

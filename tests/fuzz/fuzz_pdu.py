@@ -8,10 +8,11 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from dimse_world import CT, EXPLICIT, VERIFICATION, associate, pdata, unit
+from dimse_world import CT, EXPLICIT, VERIFICATION, associate, item, pdata, unit
 
 from leadglass.dicom.command import NO_DATA_SET, decode_command, encode_command
 from leadglass.dimse import pdu
+from leadglass.dimse.associate import decode_accept, decode_associate, encode_accept
 from leadglass.dimse.associate import decode_associate
 from leadglass.dimse.negotiation import negotiate
 from leadglass.dimse.wire import PeerGone, Wire
@@ -95,4 +96,9 @@ def seeds() -> Iterator[bytes]:
     yield head + associate(((1, VERIFICATION, (EXPLICIT,)), (255, "1.2.3", ("1.2.4", EXPLICIT))), max_length=0) + pdata(1, echo, is_command=True) + sizes
     yield head + pdata(3, store[:30], is_command=True, is_last=False) + pdata(3, store[30:], is_command=True) + pdata(3, bytes(40), is_command=False) + sizes
     yield head + unit(5, bytes(4)) + unit(6, bytes(4)) + unit(7, bytes(4)) + unit(3, bytes((0, 1, 1, 3))) + sizes
+    request = associate()
+    user = item(0x51, bytes(4)) + item(0x53, b"\x00\x10\x00\x10") + item(0x54, b"\x00\x05" + b"1.2.3" + b"\x01\x01")
+    user += item(0x56, b"\x00\x05" + b"1.2.3" + b"\x01\x00") + item(0x58, b"\x05\x01\x00\x04abcd\x00\x00")
+    yield head + unit(1, request[6:-12] + item(0x50, user)) + sizes
+    yield head + unit(2, request[6:74] + item(0x21, b"\x01\x00\x00\x00" + item(0x40, EXPLICIT.encode())) + item(0x50, user)) + sizes
     yield b"\x00" + associate() + pdata(1, echo, is_command=True) + unit(5, bytes(4))

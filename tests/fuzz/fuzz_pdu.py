@@ -12,7 +12,6 @@ from dimse_world import CT, EXPLICIT, VERIFICATION, associate, item, pdata, unit
 
 from leadglass.dicom.command import NO_DATA_SET, decode_command, encode_command
 from leadglass.dimse import pdu
-from leadglass.dimse.associate import decode_accept, decode_associate, encode_accept
 from leadglass.dimse.associate import decode_associate
 from leadglass.dimse.negotiation import negotiate
 from leadglass.dimse.wire import PeerGone, Wire

@@ -1,6 +1,5 @@
 """One frame of an instance, read alone: as stored, as pixels, or as a picture. Ref: PS3.18 10.4.1.1.6, 8.3.5; PS3.5 A.4."""
 
-import struct
 from typing import TYPE_CHECKING, Any
 
 from leadglass.archive.retrieve import InstanceRow, open_instance

@@ -57,7 +57,7 @@ def _person(server: LiveServer, name: str, *roles: str) -> tuple[requests.Sessio
 
 
 def _path(row: Any, ds: Any) -> str:
-    values = {"study": ds.StudyInstanceUID, "series": ds.SeriesInstanceUID, "instance": ds.SOPInstanceUID, "frames": "1",
+    values = {"study": ds.StudyInstanceUID, "series": ds.SeriesInstanceUID, "instance": ds.SOPInstanceUID, "frames": "1", "task": "1",
               "path:path": "00091001", "name": "leadglass.css", "name:path": "viewer"}
     path = row.path
     for name, value in values.items():

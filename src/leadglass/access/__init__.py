@@ -12,6 +12,7 @@ without a Grant. Only `access/door.py` makes a Grant; only `access/entrance.py` 
 from leadglass.access.commitments import Commitment
 from leadglass.access.house import House
 from leadglass.access.operations import ARCHIVE
+from leadglass.access.reconciliation import TASKS
 from leadglass.access.sending import Destination, Selected, Sending
 from leadglass.archive.commitment import Examined
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
@@ -22,6 +23,6 @@ from leadglass.archive.search_keys import COUNTS, SEARCHABLE
 from leadglass.audit import LogRow
 
 __all__ = [
-    "ARCHIVE", "COUNTS", "SEARCHABLE", "UNREAD", "Commitment", "Destination", "Examined", "House", "InstanceRow", "LogRow",
-    "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_in_header", "is_matched",
+    "ARCHIVE", "COUNTS", "SEARCHABLE", "TASKS", "UNREAD", "Commitment", "Destination", "Examined", "House", "InstanceRow",
+    "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_in_header", "is_matched",
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from leadglass import __version__
-from leadglass.cli import audit, clients, devices, doctor, imports, keys, people, serve, trust
+from leadglass.cli import audit, clients, devices, doctor, imports, keys, people, reconcile, rejections, serve, trust
 
 __all__ = ["app"]
 
@@ -38,6 +38,8 @@ def _grow() -> None:
     app.add_typer(clients.app, name="clients", help="Clients: scripts and services, by private_key_jwt.")
     app.add_typer(keys.app, name="keys", help="Keys: their state.")
     app.add_typer(audit.app, name="audit", help="The ledger: who did what, and proof that it was not changed.")
+    app.add_typer(reconcile.app, name="reconcile", help="Reconciliation: versions and identities that wait for a decision.")
+    app.add_typer(rejections.app, name="rejections", help="Rejections: instances that a note has taken out of use.")
 
 
 _grow()

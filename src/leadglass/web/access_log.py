@@ -18,10 +18,14 @@ __all__ = ["Line", "ledger", "sentence", "story"]
 
 _PAGE: Final = 100
 _SENTENCES: Final = {  # action: (what was done, what was tried)
+    "archive:instance:reject": ("rejected images", "reject images"),
     "archive:instance:store": ("stored images", "store images"),
+    "archive:rejection:lift": ("lifted a rejection", "lift a rejection"),
     "archive:study:export": ("took this study away as a file", "take this study away as a file"),
     "archive:study:read": ("viewed this study", "view this study"),
     "archive:study:search": ("searched", "search"),
+    "archive:task:list": ("looked at what waits for a decision", "look at what waits for a decision"),
+    "archive:task:settle": ("decided between versions", "decide between versions"),
     "audit:log:read": ("read the ledger", "read the ledger"),
     "audit:log:verify": ("verified the ledger", "verify the ledger"),
     "audit:study:read": ("asked who saw this study", "ask who saw this study"),

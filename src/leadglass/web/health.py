@@ -64,6 +64,15 @@ def readyz(call: "Call") -> Response:
     return JSONResponse({"status": "ready"})
 
 
-async def metrics(call: "Call") -> Response:
-    """Return this worker's counts."""
-    return PlainTextResponse(call.request.app.state.counters.text(), media_type=_TEXT)
+def metrics(call: "Call") -> Response:
+    """Return this worker's counts, and what waits in the house."""
+    return PlainTextResponse(
+        call.request.app.state.counters.text() + _gauges(call.house.reconciliation.gauges()), media_type=_TEXT)
+
+
+def _gauges(values: dict[str, int]) -> str:
+    """Return numbers of the house; the same from every worker."""
+    lines = []
+    for name, value in values.items():
+        lines += [f"# TYPE leadglass_{name} gauge", f"leadglass_{name} {value}"]
+    return "\n".join(lines) + "\n"

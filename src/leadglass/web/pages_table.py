@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from leadglass.terms import Action
-from leadglass.web import access_log, enrol, people, sign_in, studies, viewer
+from leadglass.web import access_log, enrol, life, people, reconciliation, sign_in, studies, viewer
 from leadglass.web.calls import Call, Operation
 from leadglass.web.pages import redirect
 
@@ -64,10 +64,16 @@ PAGES: Final[tuple[Operation, ...]] = (
     _page("/studies", studies.studies, _A.STUDY_SEARCH, "GET", "POST"),
     _page("/studies/{study}", studies.study, _A.STUDY_SEARCH),
     _page("/studies/{study}/access", studies.study_access, _A.AUDIT_STUDY_READ),
+    _page("/studies/{study}/life", life.study_life, _A.AUDIT_STUDY_READ),
     _page("/view/{study}", viewer.view, _A.CONSOLE_USE),
     _page("/viewer/app-config.js", viewer.app_config, _A.CONSOLE_USE),
     _page("/viewer", viewer.viewer_file, _A.CONSOLE_USE),
     _page("/viewer/{name:path}", viewer.viewer_file, _A.CONSOLE_USE),
+    # reconciliation
+    _page("/reconciliation", reconciliation.tasks, _A.TASK_LIST),
+    _page("/reconciliation/lift", reconciliation.lift_rejection, _A.REJECTION_LIFT, "POST"),
+    _page("/reconciliation/{task}", reconciliation.task, _A.TASK_LIST),
+    _page("/reconciliation/{task}", reconciliation.settle, _A.TASK_SETTLE, "POST"),
     # administration
     _page("/people", people.people, _A.PERSON_LIST),
     _page("/people", people.invite_person, _A.PERSON_ADD, "POST"),

@@ -27,7 +27,7 @@ from leadglass.storage import tables as t
 from leadglass.storage.database import Database
 from leadglass.terms import Action, Resource, ResourceKind, Subject
 
-__all__ = ["TASKS", "Reconciliation", "reason_of"]
+__all__ = ["TASKS", "Reconciliation", "reason_of", "sender_names"]
 
 TASKS: Final = Resource(kind=ResourceKind.ARCHIVE)
 _MOST: Final = 500
@@ -42,6 +42,16 @@ def reason_of(text: str) -> str:
     if not _REASON[0] <= len(text) <= _REASON[1]:
         raise Malformed(f"a reason of {_REASON[0]} to {_REASON[1]} characters is wanted: it stands in the ledger.")
     return text
+
+
+def sender_names(connection: sa.Connection, sources: set[str]) -> dict[str, str]:
+    """Return what people call the senders with these subject ids: an AE title, the name of a script or a person."""
+    names = {source: source.partition(":")[2] for source in sources}
+    for kind, table in (("client", t.clients), ("person", t.people)):
+        ids = [names[source] for source in sources if source.startswith(f"{kind}:")]
+        for row in connection.execute(sa.select(table.c.id, table.c.name).where(table.c.id.in_(ids[:_MOST]))) if ids else ():
+            names[f"{kind}:{row.id}"] = row.name
+    return names
 
 
 class Reconciliation:
@@ -67,7 +77,9 @@ class Reconciliation:
         if study_uid:
             statement = statement.where(_k.study_uid == study_uid)
         with self._database.read() as connection:
-            return [_task(row, now) for row in connection.execute(statement.limit(_MOST))]
+            rows = connection.execute(statement.limit(_MOST)).all()
+            names = sender_names(connection, {row.source for row in rows})
+        return [_task(row, now) | {"sender": names[row.source]} for row in rows]
 
     def task(self, subject: Subject, task_id: int) -> dict[str, Any]:
         """Return a task with its versions (at most 200) by id and UID, no value. Raises: Missing, Refused."""
@@ -77,7 +89,9 @@ class Reconciliation:
             versions = connection.execute(
                 sa.select(t.quarantine).where(_q.task == task_id).order_by(_q.id).limit(_NAMED)).all()
             purge_at = connection.execute(sa.select(sa.func.min(_q.purge_at)).where(_q.task == task_id)).scalar()
-        return _task(row, self._clock()) | {"versions": [_version(v) for v in versions], "purge_at": purge_at}
+            sender = sender_names(connection, {row.source})[row.source]
+        return _task(row, self._clock()) | {
+            "sender": sender, "versions": [_version(v) for v in versions], "purge_at": purge_at}
 
     def may_read(self, subject: Subject, study_uid: str) -> bool:
         """Return whether values of a study may be shown to the subject; decides, records nothing."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from leadglass.access.door import Door
-from leadglass.access.reconciliation import TASKS, reason_of
+from leadglass.access.reconciliation import TASKS, reason_of, sender_names
 from leadglass.access.search_scope import study_resource
 from leadglass.archive.rejections import lift
 from leadglass.archive.tasks import facts_of
@@ -52,8 +52,10 @@ class StudyLife:
             raise Missing(_ABSENT)
         with self._database.read() as connection:
             rows = [row.record for row in read_rows(connection, study_uid=study_uid, limit=2000)]
-            tasks = [self._task(task) for task in connection.execute(
-                sa.select(t.tasks).where(_k.study_uid == study_uid).order_by(_k.due_at).limit(_MOST))]
+            found = connection.execute(
+                sa.select(t.tasks).where(_k.study_uid == study_uid).order_by(_k.due_at).limit(_MOST)).all()
+            names = sender_names(connection, {task.source for task in found})
+            tasks = [self._task(task) | {"sender": names[task.source]} for task in found]
             rejections = _rejections(connection, study_uid)
             verified = connection.execute(sa.select(sa.func.max(t.scrub_runs.c.ended_at)).where(
                 t.scrub_runs.c.state == "done", t.scrub_runs.c.findings == 0)).scalar()
@@ -99,11 +101,13 @@ def _rejections(connection: sa.Connection, study_uid: str) -> list[dict[str, Any
         statement = statement.where(_r.study_uid == study_uid)
     hidden = {row[0]: row[1] for row in connection.execute(
         sa.select(_i.rejection, sa.func.count()).where(_i.rejection.is_not(None)).group_by(_i.rejection))}
+    rows = connection.execute(statement).all()
+    names = sender_names(connection, {row.source for row in rows})
     return [
         {"id": row.id, "code": row.code, "title": REJECTION_TITLES[row.code], "study_uid": row.study_uid,
-         "note_uid": row.note_uid, "source": row.source, "named": row.instances, "hidden": hidden.get(row.id, 0),
+         "note_uid": row.note_uid, "source": row.source, "sender": names[row.source], "named": row.instances, "hidden": hidden.get(row.id, 0),
          "created_at": row.created_at, "state": row.state, "lifted_at": row.lifted_at, "lifted_by": row.lifted_by}
-        for row in connection.execute(statement)
+        for row in rows
     ]
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Swap", "accept", "accept_identity", "dismiss", "prepare", "undo"]
 
 _DAY: Final = 86400.0
+_LONG: Final = 36500  # days; the due date of the task that it comes from follows
 _IDENTITY: Final = (
     "patient_id", "issuer_of_patient_id", "patient_name", "patient_name_key", "patient_birth_date", "patient_sex",
 )
@@ -227,14 +228,15 @@ def _finish(connection: sa.Connection, task: Any, study: int, uids: list[str], n
     moved = set()
     for uid in uids:
         rows = connection.execute(
-            sa.select(_q.id, _q.task, _q.source, _q.sop_instance_uid, _q.received_at, _k.due_at)
+            sa.select(_q.id, _q.task, _q.source, _q.sop_instance_uid, _k.opened_at, _k.due_at)
             .join(t.tasks, _k.id == _q.task).where(
                 _q.sop_instance_uid == uid, _q.state == "held", _q.study_uid == task.study_uid, _k.state == "open",
                 _k.id != task.id, _k.kind != UNSORTED)).all()
         for row in rows:
             place = Place(study_uid=task.study_uid, patient_id=task.patient_id, source=row.source)
-            other = join_task(connection, place, now=now, days=1, instances=0)
-            connection.execute(sa.update(t.tasks).where(_k.id == other).values(due_at=row.due_at))
+            other = join_task(connection, place, now=now, days=_LONG, instances=0)
+            connection.execute(sa.update(t.tasks).where(_k.id == other, _k.due_at > row.due_at).values(
+                opened_at=row.opened_at, due_at=row.due_at))
             connection.execute(sa.update(t.quarantine).where(_q.id == row.id).values(task=other))
             moved |= {row.task, other}
     for other in moved:

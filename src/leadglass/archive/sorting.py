@@ -158,7 +158,7 @@ def settle_kinds(
     facts: dict[int, dict[str, Any]] = {}
     for row, shown, difference in found:
         is_there = connection.execute(
-            sa.select(_k.id, _k.study_uid, _k.patient_id, _k.source, _k.due_at).join(t.quarantine, _q.task == _k.id)
+            sa.select(_k.id, _k.study_uid, _k.patient_id, _k.source, _k.opened_at, _k.due_at).join(t.quarantine, _q.task == _k.id)
             .where(_q.id == row.id, _k.kind == UNSORTED, _k.state == "open")).first()
         now_shown = shown_row(connection, row.sop_instance_uid)
         if is_there is None or (now_shown and now_shown.digest) != (shown and shown.digest):
@@ -166,7 +166,8 @@ def settle_kinds(
         place = Place(study_uid=is_there.study_uid, patient_id=is_there.patient_id, source=is_there.source, kind=difference.kind)
         task = join_task(connection, place, now=now, days=days, instances=0)
         connection.execute(sa.update(t.quarantine).where(_q.id == row.id).values(task=task))
-        connection.execute(sa.update(t.tasks).where(_k.id == task, _k.due_at > is_there.due_at).values(due_at=is_there.due_at))
+        connection.execute(sa.update(t.tasks).where(_k.id == task, _k.due_at > is_there.due_at).values(
+            opened_at=is_there.opened_at, due_at=is_there.due_at))  # it waits since it came, not since it was compared
         _gather(facts.setdefault(task, {}), difference, version_syntax(row))
         left.add(is_there.id)
         counts[difference.kind] += 1

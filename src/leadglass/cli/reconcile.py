@@ -28,7 +28,7 @@ def list_(
         return
     table = Table("ID", "Kind", "Instances", "Differs in", "From", "Due", "State")
     for row in rows:
-        table.add_row(str(row["id"]), row["kind"], str(row["instances"]), _differs(row["facts"]), row["source"],
+        table.add_row(str(row["id"]), row["kind"], str(row["instances"]), _differs(row["facts"]), row["sender"],
                       _day(row["due_at"]), "overdue" if row["is_overdue"] else row["state"])
     Console().print(table)
 
@@ -40,7 +40,7 @@ def show(task: _Id, home: HomeOption = None, as_json: JsonOption = False) -> Non
         found = house.reconciliation.task(me, task)
     lines = [
         f"Task {found['id']}: {found['kind']}, {found['state']}" + (", overdue" if found["is_overdue"] else ""),
-        f"Study {found['study_uid']}, from {found['source']}, {found['instances']} instances",
+        f"Study {found['study_uid']}, from {found['sender']}, {found['instances']} instances",
         f"Came {_moment(found['opened_at'])}, due {_moment(found['due_at'])}",
         f"Differs in: {_differs(found['facts'])}",
         *[f"  {v['state']} {v['sop_instance_uid']} {v['syntax']} sha256:{v['digest'][:16]}" for v in found["versions"]],

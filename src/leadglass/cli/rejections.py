@@ -23,7 +23,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     table = Table("ID", "Code", "Why", "From", "Hidden", "Study", "When", "State")
     for row in rows:
         when = datetime.fromtimestamp(row["created_at"]).astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(str(row["id"]), row["code"], row["title"], row["source"], f"{row['hidden']} of {row['named']}",
+        table.add_row(str(row["id"]), row["code"], row["title"], row["sender"], f"{row['hidden']} of {row['named']}",
                       row["study_uid"], when, row["state"])
     Console().print(table)
 

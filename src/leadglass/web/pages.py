@@ -35,10 +35,10 @@ class Place:
 
 RAIL: Final = (
     Place(href="/studies", label="Studies", icon="studies", action=Action.STUDY_SEARCH, kind=ResourceKind.ARCHIVE),
-    Place(href="/reconciliation", label="Reconciliation", icon="reconciliation", action=Action.TASK_LIST,
-          kind=ResourceKind.ARCHIVE),
     Place(href="/people", label="People", icon="people", action=Action.PERSON_LIST, kind=ResourceKind.PERSON),
     Place(href="/devices", label="Devices", icon="devices", action=Action.DEVICE_LIST, kind=ResourceKind.DEVICE),
+    Place(href="/reconciliation", label="Reconciliation", icon="reconciliation", action=Action.TASK_LIST,
+          kind=ResourceKind.ARCHIVE),
     Place(href="/ledger", label="Ledger", icon="ledger", action=Action.AUDIT_READ, kind=ResourceKind.LEDGER),
     Place(href="/account", label="My account", icon="account", action=Action.SELF_READ, kind=ResourceKind.PERSON),
 )

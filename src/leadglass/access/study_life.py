@@ -105,7 +105,8 @@ def _rejections(connection: sa.Connection, study_uid: str) -> list[dict[str, Any
     names = sender_names(connection, {row.source for row in rows})
     return [
         {"id": row.id, "code": row.code, "title": REJECTION_TITLES[row.code], "study_uid": row.study_uid,
-         "note_uid": row.note_uid, "source": row.source, "sender": names[row.source], "named": row.instances, "hidden": hidden.get(row.id, 0),
+         "note_uid": row.note_uid, "source": row.source, "sender": names[row.source], "named": row.instances,
+         "hidden": hidden.get(row.id, 0),
          "created_at": row.created_at, "state": row.state, "lifted_at": row.lifted_at, "lifted_by": row.lifted_by}
         for row in rows
     ]

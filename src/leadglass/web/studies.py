@@ -120,7 +120,8 @@ def study(call: "Call") -> Response:
         groups[instance["SeriesInstanceUID"]].append(instance)
     series = [{**found[len(found) // 2], "count": len(found)} for found in groups.values()]
     return render(call, "study.html", row=row, series=series, tab="series",
-                  may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT), waiting=call.house.reconciliation.waiting(uid),
+                  may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT),
+                  waiting=call.house.reconciliation.waiting(uid),
                   may_audit=may(call, Action.AUDIT_STUDY_READ, ResourceKind.STUDY))
 
 

@@ -46,7 +46,8 @@ def study_life(call: "Call") -> Response:
     return render(
         call, "study_life.html", row=header_of(call, uid), tab="life", may_audit=True, life=life, events=events[::-1],
         dots=_dots(events), words=KIND_WORDS, may_lift=may_lift, wants_proof=wants_proof, waiting=life["waiting"],
-        may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT), may_list=may(call, Action.TASK_LIST, ResourceKind.ARCHIVE))
+        may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT),
+        may_list=may(call, Action.TASK_LIST, ResourceKind.ARCHIVE))
 
 
 def moments(events: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,11 +6,12 @@ set -euo pipefail
 
 optional=0
 if [ "${1:-}" = --optional ]; then optional=1; shift; fi
-[ $# -gt 0 ] || set -- dcmtk orthanc orthanc-dicomweb chromium libnss3-tools
+[ $# -gt 0 ] || set -- dcmtk dicom3tools orthanc orthanc-dicomweb chromium libnss3-tools
 
 command_of() {  # the command that shows that a package is here, however it came
   case $1 in
     dcmtk) echo dcmsend ;;
+    dicom3tools) echo dciodvfy ;;
     libnss3-tools) echo certutil ;;
     orthanc) echo /usr/sbin/Orthanc ;;
     orthanc-dicomweb) echo /usr/share/orthanc/plugins/libOrthancDicomWeb.so ;;

@@ -9,6 +9,7 @@ from pathlib import Path
 _PROGRAMS = {
     "DCMTK": ["/usr/bin/storescu", "--version"], "Orthanc": ["/usr/sbin/Orthanc", "--version"],
     "Orthanc DICOMweb plugin": ["/usr/bin/dpkg-query", "-W", "-f", "${Version}", "orthanc-dicomweb"],
+    "dicom3tools": ["/usr/bin/dpkg-query", "-W", "-f", "${Version}", "dicom3tools"],
     "Chromium": ["/usr/bin/chromium", "--version"],
 }
 _LIBRARIES = ("pydicom", "pynetdicom", "dicomweb-client", "schemathesis", "playwright", "atheris")

@@ -22,7 +22,7 @@ def secondary_capture(*, frames: int = 1, **changes: Any) -> dict[str, Any]:
         "00080090": {"vr": "PN"}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller^Built", "Ideographic": "山田^太郎"}]},
         "00100020": {"vr": "LO", "Value": ["BUILT-1"]}, "00100030": {"vr": "DA"}, "00100040": {"vr": "CS", "Value": ["O"]},
         "00200010": {"vr": "SH", "Value": ["1"]}, "00200011": {"vr": "IS", "Value": [1]}, "00200013": {"vr": "IS", "Value": [1]},
-        "00200020": {"vr": "CS"}, "00280002": {"vr": "US", "Value": [1]}, "00280004": {"vr": "CS", "Value": ["MONOCHROME2"]},
+        "00200020": {"vr": "CS"}, "00200060": {"vr": "CS"}, "00280002": {"vr": "US", "Value": [1]}, "00280004": {"vr": "CS", "Value": ["MONOCHROME2"]},
         "00280010": {"vr": "US", "Value": [16]}, "00280011": {"vr": "US", "Value": [16]}, "00280100": {"vr": "US", "Value": [8]},
         "00280101": {"vr": "US", "Value": [8]}, "00280102": {"vr": "US", "Value": [7]}, "00280103": {"vr": "US", "Value": [0]},
         "7FE00010": {"vr": "OB", "BulkDataURI": f"bulk/{instance}"},

@@ -24,9 +24,10 @@ DICOM_XML: Final = "application/dicom+xml"
 DICOM: Final = "application/dicom"
 RELATED: Final = "multipart/related"
 OCTETS: Final = "application/octet-stream"
-_ACCEPT: Final = Parameter("accept", "Media ranges, instead of the Accept header (PS3.18 8.3.3.1); empty: anything.", {
-    "type": "string", "maxLength": 4096,
-    "pattern": r"^(\*/\*|application/(dicom|dicom\+json|dicom\+xml|json|octet-stream)|image/(jpeg|png)|multipart/related)?$",
+_ACCEPT: Final = Parameter("accept", "Media ranges, instead of the Accept header (PS3.18 8.3.3.1); others too.", {
+    "type": "string",
+    "enum": ["", "*/*", JSON, DICOM, DICOM_JSON, DICOM_XML, OCTETS, "image/jpeg", "image/png", "image/gif", "text/html", RELATED,
+             *(f'{RELATED}; type="{inner}"' for inner in (DICOM, DICOM_JSON, DICOM_XML, OCTETS, "image/jpeg"))],
 })
 _HEADER: Final = {"type": "string"}  # what cannot be read is passed over (RFC 9110 13.1, 14.2)
 _RANGE: Final = Parameter("Range", "One range of bytes.", _HEADER, "header")
@@ -44,6 +45,8 @@ _SEARCHING: Final = (
     Parameter("limit", "Most rows.", {"type": "integer", "minimum": 0, "maximum": 999999999}),
     Parameter("offset", "Rows to pass over.", {"type": "integer", "minimum": 0, "maximum": 999999999}),
     Parameter("fuzzymatching", "Names by sound.", {"type": "string", "enum": ["true", "false"]}),
+    Parameter("emptyvaluematching", "An empty value matches what is empty.", {"type": "string", "enum": ["true", "false"]}),
+    Parameter("multiplevaluematching", "A list matches any of its values.", {"type": "string", "enum": ["true", "false"]}),
     Parameter("includefield", "Keywords or tags, with commas between; `all`."),
     *(Parameter(keyword, "An attribute to match; others of the level by keyword or tag: see the conformance statement.")
       for keyword in ("PatientID", "PatientName", "StudyDate", "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID")),
@@ -78,7 +81,8 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
     ),
     search.search: Described(
         tag="Search (QIDO-RS)", summary="Search (PS3.18 10.6): only what the asker may see is in the list",
-        parameters=_SEARCHING, answers={200: {DICOM_JSON: "DataSets"}}, more=(406,),
+        parameters=_SEARCHING, answers={200: {DICOM_JSON: "DataSets", RELATED: ""}, 204: {}},
+        more=(406,),
     ),
     retrieve.instances: Described(
         tag=_RETRIEVE, summary="DICOM files (PS3.18 10.4.1.1.1)", parameters=(_ACCEPT, _RANGE, _KNOWN_TAG),

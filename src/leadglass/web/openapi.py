@@ -55,7 +55,8 @@ _PARTS: Final[dict[str, dict[str, Any]]] = {
 _PROBLEM: Final = "application/problem+json"
 _PART: Final = re.compile(r"\{(\w+)(?::path)?\}")
 _SAYS: Final = {
-    200: "Done", 202: "Stored in part, or with warnings", 206: "The range that was asked for", 304: "The client has it",
+    200: "Done", 202: "Stored in part, or with warnings", 204: "Nothing found", 206: "The range that was asked for",
+    304: "The client has it",
     400: "The request breaks the standard or a limit", 401: "Not proved who asks; no body", 403: "Not permitted",
     404: "Nothing here by that name, or nothing that the asker may see", 406: "Not in a type that is accepted",
     408: "Too slow", 409: "Nothing stored: each instance has its reason", 415: "A type or coding that is not taken",
@@ -63,7 +64,7 @@ _SAYS: Final = {
     503: "Too busy: see Retry-After", 507: "The store is full",
 }
 _BY_HTTP: Final = (414, 431)  # answered before any row is asked
-_NO_BODY: Final = frozenset({304, 401, *_BY_HTTP})
+_NO_BODY: Final = frozenset({204, 304, 401, *_BY_HTTP})
 
 
 def document(operations: "Iterable[Operation]", described: Mapping[Callable[..., Any], Described]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_each_answer_holds_what_was_asked_and_what_it_must(port):
                                              ProcedureCodeSequence__CodeValue=""))
         assert (study.QueryRetrieveLevel, study.RetrieveAETitle, study.InstanceAvailability) == ("STUDY", "LEADGLASS", "ONLINE")
         assert (study.PatientComments, study.InstitutionName, study.StudyDate, len(study.ProcedureCodeSequence)) == ("", "", "20260101", 0)
-        assert statuses == [0xFF00, 0]
+        assert statuses == [0xFF01, 0]  # InstitutionName is of a series
         (series,), _, _ = find(a, keys("SERIES", StudyInstanceUID=STUDIES[0], Modality="CT", InstitutionName="",
                                        RequestAttributesSequence__ScheduledProcedureStepID=""))
         assert series.InstitutionName == "Nord"

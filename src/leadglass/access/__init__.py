@@ -20,9 +20,11 @@ from leadglass.archive.retrieve import InstanceRow
 from leadglass.archive.search import SearchQuery, is_matched
 from leadglass.archive.search_headers import UNREAD, is_in_header
 from leadglass.archive.search_keys import COUNTS, SEARCHABLE
+from leadglass.archive.search_rows import is_given
 from leadglass.audit import LogRow
 
 __all__ = [
     "ARCHIVE", "COUNTS", "SEARCHABLE", "TASKS", "UNREAD", "Commitment", "Destination", "Examined", "House", "InstanceRow",
-    "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_in_header", "is_matched",
+    "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_given", "is_in_header",
+    "is_matched",
 ]

@@ -15,7 +15,7 @@ from leadglass.dicom.dictionary import keyword_of
 from leadglass.dicom.further import SERIES, STUDY
 from leadglass.storage import tables as t
 
-__all__ = ["complete", "row_of", "select"]
+__all__ = ["complete", "is_given", "row_of", "select"]
 
 _s, _e, _i = t.studies.c, t.series.c, t.instances.c
 _NOT_OUT: Final = frozenset({"patient_name_key", "referring_physician_key"})
@@ -65,6 +65,21 @@ _OF_PATIENT: Final = frozenset({
 })
 
 
+_PATIENT_COUNTS: Final = frozenset(name for name in COUNTS if "Patient" in name)
+_GIVEN: Final = {
+    "patient": frozenset({*_PATIENT_OUT, *_OF_PATIENT, *_PATIENT_COUNTS}),
+    "study": frozenset({*_STUDY_OUT, *STUDY, *_PATIENT_COUNTS, "ModalitiesInStudy", "SOPClassesInStudy"}),
+}
+
+
+def is_given(path: str, level: str) -> bool:
+    """Return whether rows of a level can hold an attribute; those of instances can hold any, from their headers."""
+    keyword = path.partition(".")[0]
+    if level == "series":
+        return keyword in _GIVEN["study"] | _SERIES_OUT.keys() | SERIES
+    return level == "instance" or keyword in _GIVEN[level]
+
+
 def row_of(level: str, row: "sa.RowMapping", returns: frozenset[str]) -> dict[str, Any]:
     """Return a row as keyword -> value, with the levels above it; further attributes where they are asked for."""
     if level == "patient":
@@ -104,7 +119,7 @@ def complete(
     if not rows:
         return
     is_all = "*" in returns
-    if level == "patient" or is_all or returns & {c for c in COUNTS if "Patient" in c}:
+    if level == "patient" or is_all or returns & _PATIENT_COUNTS:
         _count_patients(connection, rows, scope)
     if level != "patient" and (is_all or "SOPClassesInStudy" in returns):
         uids = {row["StudyInstanceUID"] for row in rows}

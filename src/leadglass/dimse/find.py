@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from leadglass.access import ARCHIVE, COUNTS, UNREAD, SearchQuery, is_in_header, is_matched
+from leadglass.access import ARCHIVE, UNREAD, SearchQuery, is_given, is_in_header, is_matched
 from leadglass.dicom.command import Command
 from leadglass.dicom.dictionary import keyword_of
 from leadglass.dicom.identifier import Asked, Question, decode_identifier, encode_identifier
@@ -125,8 +125,9 @@ def _plan(question: Question, agreed: bytes) -> _Plan:
             continue
         if key.text and is_matched(path):
             filters[path] = key.text
-        elif key.text or not (is_matched(path) or key.vr == "SQ" or path in COUNTS or level == "IMAGE"):
+        elif key.text:
             has_unsupported = True
+        has_unsupported = has_unsupported or not is_given(path, _LEVELS[level])
     if len(filters) > 100:
         raise Malformed("more than 100 matching keys.")
     query = SearchQuery(

@@ -463,3 +463,86 @@ def test_no_more_associations_go_out_than_the_setting_says(tmp_path):
             assert "too many" in last["ErrorComment"]
             assert list(first.replies())[-1][0]["Status"] == 0
         assert eventually(lambda: not running.server._running)
+
+
+# --- over TLS, to a pinned certificate ------------------------------------------------------------------------------
+@contextmanager
+def tls_destination(port, tmp_path, ae_title, *, presents=None):
+    """A pynetdicom receiver behind mutual TLS with the certificate that was issued to it, or to `presents`."""
+    import ssl
+
+    admin = port.house.administration
+    admin.devices_add(port.me, ae_title, host="127.0.0.1", port=1, role="workstation")
+    issued = admin.devices_issue(port.me, ae_title)
+    if presents:
+        admin.devices_add(port.me, presents, host="127.0.0.1", role="workstation")
+        issued = admin.devices_issue(port.me, presents)
+    for name, pem in (("key", issued.private_key_pem), ("crt", issued.certificate_pem), ("ca", issued.ca_pem)):
+        (tmp_path / name).write_bytes(pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "crt", tmp_path / "key")
+    context.load_verify_locations(tmp_path / "ca")
+    context.verify_mode = ssl.CERT_REQUIRED  # ours must be good for client authentication
+    got = []
+    ae = AE(ae_title)
+    ae.add_supported_context(CT, [EXPLICIT])
+    ae.add_supported_context("1.2.840.10008.1.1")
+    server = ae.start_server(("127.0.0.1", 0), block=False, ssl_context=context, evt_handlers=[
+        (evt.EVT_C_STORE, lambda e: (got.append(e.request.DataSet.getvalue()), 0)[1])])
+    with port.house.database.write() as connection:
+        connection.execute(t.devices.update().where(t.devices.c.ae_title == ae_title).values(port=server.server_address[1]))
+    try:
+        yield got
+    finally:
+        server.shutdown()
+        for title in filter(None, (ae_title, presents)):
+            admin.devices_revoke(port.me, title)
+
+
+def test_a_device_with_a_certificate_is_reached_over_tls_alone(port, tmp_path):
+    from leadglass.dimse.requestor import echo
+
+    with tls_destination(port, tmp_path, "TLSDEST") as got, asking(port) as asker:
+        assert echo(port.house, port.me, "TLSDEST").pinned
+        asker.ask(0x21, identifier("STUDY", study=STUDY), MoveDestination="TLSDEST")
+        assert counts(list(asker.replies())[-1][0]) == (None, 5, 0, 0)
+        assert set(got) == set(port.stored.values())
+
+
+def test_another_certificate_of_the_same_authority_gets_no_byte(port, tmp_path):
+    with tls_destination(port, tmp_path, "TLSDEST2", presents="IMPOSTOR") as got, asking(port) as asker:
+        asker.ask(0x21, identifier("STUDY", study=STUDY), MoveDestination="TLSDEST2")
+        last, _ = list(asker.replies())[-1]
+        assert (last["Status"], counts(last)) == (0xA702, (None, 0, 5, 0))
+        assert "another certificate" in last["ErrorComment"]
+        assert not got
+
+
+def test_a_device_with_a_certificate_that_answers_in_clear_gets_no_byte(port):
+    with destination(port, "CLEAR") as there, asking(port) as asker:
+        port.house.administration.devices_issue(port.me, "CLEAR")
+        asker.ask(0x21, identifier("STUDY", study=STUDY), MoveDestination="CLEAR")
+        last, _ = list(asker.replies())[-1]
+        assert last["Status"] == 0xA702
+        assert "does not speak TLS" in last["ErrorComment"]
+        assert not there.got
+
+
+# --- C-ECHO as we ask it --------------------------------------------------------------------------------------------
+def test_echo_says_what_is_wrong(port):
+    from leadglass.dimse.requestor import echo
+    from leadglass.errors import Busy, Missing, Refused
+
+    with destination(port, "ECHOED") as there:
+        assert echo(port.house, port.me, "ECHOED").port == there.port
+        there.ae.require_calling_aet = ["SOMEBODY"]
+        with pytest.raises(Refused, match="does not know our AE title LEADGLASS: register it there"):
+            echo(port.house, port.me, "ECHOED")
+        there.close()
+        with pytest.raises(Busy, match="does not answer at"):
+            echo(port.house, port.me, "ECHOED")
+    with pytest.raises(Missing, match="no device of that AE title takes associations: leadglass devices add"):
+        echo(port.house, port.me, "CT1")
+    with pytest.raises(Missing):
+        echo(port.house, port.me, "NOBODY")
+    assert [r["details"]["resource"] for _, r in ledger(port, "devices:device:echo")][-1] == "device:NOBODY"

@@ -60,8 +60,18 @@ class Door:
         self._counts: dict[_Key, tuple[Grant, list[int]]] = {}
 
     def decide(self, subject: Subject, action: Action, resource: Resource) -> Decision:
-        """Return the policy's answer; records nothing (for lists of what a person may use)."""
-        return self._policy.decide(subject, action, resource, site=self._site, now=self._clock())
+        """Return the policy's answer; records nothing (for lists of what a person may use).
+
+        Where a device acts for a client, both must be permitted: the rights are those that they share.
+        """
+        return self._decide(subject, action, resource, self._clock())
+
+    def _decide(self, subject: Subject, action: Action, resource: Resource, now: float) -> Decision:
+        decision = self._policy.decide(subject, action, resource, site=self._site, now=now)
+        if not decision.is_permitted or subject.acting_for is None:
+            return decision
+        other = self._decide(subject.acting_for, action, resource, now)
+        return decision if other.is_permitted else other
 
     def enter(self, subject: Subject, action: Action, resource: Resource) -> Grant:
         """Return a Grant, with its decision durable in the ledger.
@@ -201,7 +211,7 @@ class Door:
     def _refuse(self, subject: Subject, action: Action, resource: Resource, decision: Decision) -> NoReturn:
         """Record a no, and raise it: NeedsProof where a fresh proof alone would make it a yes, else Refused."""
         self.record([self._entry(subject, action, resource, decision, Outcome.REFUSED)])
-        fresh = self._policy.decide(subject, action, resource, site=self._site, now=subject.authenticated_at)
+        fresh = self._decide(subject, action, resource, subject.authenticated_at)
         if fresh.is_permitted:
             raise NeedsProof(f"{action}: a fresh proof of both factors is wanted ({decision.rule}).")
         raise Refused(f"{action}: not permitted ({decision.rule}).")

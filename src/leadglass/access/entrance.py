@@ -151,21 +151,67 @@ class Entrance:
             session_id="", peer=peer, may_query_in_clear=bool(row.owner and row.until),
         ), row
 
-    def record_stranger(self, peer: Peer, calling_ae: str) -> None:
-        """Record a rejected association; a flood of the same becomes one record with a count."""
+    def delegated(self, device: Subject, assertion: bytes) -> Subject:
+        """Return the device as it acts for the registered client that has signed `assertion`.
+
+        1 the association is over TLS; 2 the assertion is by an active client, for our AE title, in time, at most five
+        minutes long; 3 it opens once. Ref: PS3.7 D.3.3.7 (type 5), RFC 7523 3. What the client may do is what the device
+        may do too, see Door.decide.
+        Raises: Unproven (recorded, never with the assertion).
+        """
         now = self._clock()
-        key = (peer.address, calling_ae)
+        try:
+            if device.peer.plane is not Plane.DIMSE_TLS:  # step 1: who listens has it now
+                raise Unproven("a user identity in clear is not taken.")
+            with self._database.write() as connection:
+                client_id, jti = clients.verify_assertion(  # step 2
+                    connection, assertion.decode("ascii", "replace"), audiences={f"dicom:{self._settings.ae_title}"}, now=now)
+                if not attempts.spend(connection, f"jti {client_id} {jti}".encode(), expires_at=now + 600, now=now):  # step 3
+                    raise Unproven("the client assertion does not verify.")
+                client = clients.find(connection, client_id)
+        except Unproven:
+            self.record_identity(device, 5)
+            raise
+        acting_for = Subject(
+            kind=SubjectKind.CLIENT, id=f"client:{client_id}", name=client.name, roles=frozenset({client.role}),
+            assurance=Assurance.AAL2, factors=("private_key_jwt", "user-identity"), authenticated_at=now,
+            session_id=device.session_id, peer=device.peer,
+        )
+        subject = replace(device, acting_for=acting_for)
+        self._door.record([Entry(
+            event=Event.AUTHENTICATION, action=Action.DICOM_VERIFY, outcome=Outcome.DONE, subject=subject,
+            details={"user_identity": 5})])
+        return subject
+
+    def record_identity(self, device: Subject, kind: int) -> None:
+        """Record that a user identity came and proved nothing; its values are nobody's business."""
+        seldom = self._seldom((device.peer.address, f"{device.name} identity {kind}"))
+        if seldom is not None:
+            self._door.record([Entry(
+                event=Event.AUTHENTICATION, action=Action.DICOM_VERIFY, outcome=Outcome.REFUSED, subject=device,
+                details={"user_identity": kind, "not_recorded_before": seldom})])
+
+    def _seldom(self, key: tuple[str, str]) -> int | None:
+        """Return how many of the same came without a record, or None when this one is to be counted only."""
+        now = self._clock()
         with self._lock:
             since, count = self._failures.get(key, (0.0, 0))
             if now - since < _SAME_FAILURE_SECONDS:
                 self._failures[key] = (since, count + 1)
-                return
+                return None
             if len(self._failures) > _CACHE:
                 self._failures.clear()
             self._failures[key] = (now, 0)
+        return count
+
+    def record_stranger(self, peer: Peer, calling_ae: str) -> None:
+        """Record a rejected association; a flood of the same becomes one record with a count."""
+        count = self._seldom((peer.address, calling_ae))
+        if count is None:
+            return
         stranger = Subject(
             kind=SubjectKind.DEVICE, id="device:unknown", name=calling_ae[:16], roles=frozenset(),
-            assurance=Assurance.DEVICE, factors=(), authenticated_at=now, session_id="", peer=peer,
+            assurance=Assurance.DEVICE, factors=(), authenticated_at=self._clock(), session_id="", peer=peer,
         )
         self._door.record([Entry(
             event=Event.AUTHENTICATION, action=Action.DICOM_VERIFY, outcome=Outcome.REFUSED, subject=stranger,

@@ -5,6 +5,7 @@ random worlds. A subject without a reading role gets no rows, never all.
 """
 
 import time
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -21,7 +22,13 @@ def midnight(now: float) -> float:
 
 
 def scope(subject: Subject, *, site: str, now: float | None = None) -> "sa.ColumnElement[bool]":
-    """Return the condition on `studies` that holds for exactly the rows the policy permits to be read."""
+    """Return the condition on `studies` that holds for exactly the rows the policy permits to be read.
+
+    A device that acts for a client sees what both may see.
+    """
+    if subject.acting_for is not None:
+        both = (replace(subject, acting_for=None), subject.acting_for)
+        return sa.and_(*(scope(one, site=site, now=now) for one in both))
     s = t.studies.c
     if subject.kind is SubjectKind.PERSON and subject.assurance < Assurance.AAL2:  # people-need-two-factors
         return sa.false()

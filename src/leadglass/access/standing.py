@@ -11,7 +11,12 @@ __all__ = ["is_in_good_standing"]
 
 
 def is_in_good_standing(connection: sa.Connection, subject: Subject, now: float) -> bool:
-    """Return whether the session, device or token of `subject` is alive, with the same roles as when proved."""
+    """Return whether the session, device or token of `subject` is alive, with the same roles as when proved.
+
+    A device that acts for a client is as good as both are.
+    """
+    if subject.acting_for is not None and not is_in_good_standing(connection, subject.acting_for, now):
+        return False
     kind, _, name = subject.id.partition(":")
     if subject.kind is SubjectKind.PERSON:
         row = connection.execute(
@@ -31,6 +36,9 @@ def is_in_good_standing(connection: sa.Connection, subject: Subject, now: float)
             device is not None and device.state == "active" and {device.role} == subject.roles
             and (device.until is None or device.until > now)
         )
+    if subject.kind is SubjectKind.CLIENT and "user-identity" in subject.factors:  # as long as its device's association
+        client = connection.execute(sa.select(t.clients.c.state, t.clients.c.role).where(t.clients.c.id == name)).first()
+        return client is not None and client.state == "active" and {client.role} == subject.roles
     if subject.kind is SubjectKind.CLIENT:
         token = connection.execute(
             sa.select(t.tokens.c.expires_at, t.clients.c.state, t.clients.c.role)

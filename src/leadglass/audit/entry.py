@@ -69,7 +69,7 @@ class Sealed:
 def canonical(entry: Entry, time: float) -> bytes:
     """Return the one byte string of an entry: JSON, keys sorted, no spaces, UTF-8."""
     who = entry.subject
-    record = {
+    record: dict[str, Any] = {
         "v": 1, "time": round(time, 6), "event": entry.event, "action": str(entry.action), "outcome": entry.outcome,
         "rule": entry.rule, "study": entry.study_uid, "patient": entry.patient_id,
         "subject": {
@@ -83,6 +83,12 @@ def canonical(entry: Entry, time: float) -> bytes:
         },
         "details": entry.details,
     }
+    if who.acting_for is not None:
+        client = who.acting_for
+        record["acting_for"] = {
+            "id": client.id, "name": client.name, "kind": str(client.kind), "roles": sorted(client.roles),
+            "factors": list(client.factors),
+        }
     data = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     if len(data) > _MAX_RECORD:
         raise ValueError("ledger record too large; the caller must bound its details")

@@ -1,5 +1,6 @@
 """leadglass devices: modalities, workstations and PACS, known by AE title and address or certificate."""
 
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -66,10 +67,28 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         say(rows, as_json=True, text="")
         return
-    table = Table("AE title", "Role", "Host", "Certificate", "State")
+    table = Table("AE title", "Role", "Host", "Port", "Certificate", "Owner", "Until", "State")
     for row in rows:
-        table.add_row(row["ae_title"], row["role"], row["host"] or "any", row["certificate_sha256"][:16] or "none", row["state"])
+        until = datetime.fromtimestamp(row["until"] - 1).astimezone().strftime("%Y-%m-%d") if row["until"] else ""
+        table.add_row(
+            row["ae_title"], row["role"], row["host"] or "any", str(row["port"] or "none"),
+            row["certificate_sha256"][:16] or "none", row["owner"], until, row["state"])
     Console().print(table)
+
+
+@app.command(epilog="Example:  leadglass devices echo WS1")
+def echo(ae: _Ae, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Call a device (C-ECHO): is it there, does it know us? Says what is wrong, and what to do."""
+    from leadglass.dimse.requestor import echo as call
+
+    with in_house(home) as (house, me):
+        began = time.monotonic()
+        there = call(house, me, ae)
+        milliseconds = round((time.monotonic() - began) * 1000)
+    how = "TLS, with the registered certificate" if there.pinned else "in clear"
+    facts = {"ae_title": ae, "host": there.host, "port": there.port, "tls": there.pinned is not None,
+             "milliseconds": milliseconds}
+    say(facts, as_json=as_json, text=f"{ae} answers at {there.host} port {there.port} ({how}), in {milliseconds} ms.")
 
 
 @app.command(epilog="Example:  leadglass devices revoke CT1")

@@ -153,9 +153,11 @@ class Home:
             path = found.directory / f"{name}.crt.pem"
             end = ca.expires_at(path)
             soon = now + datetime.timedelta(days=_RENEW_DAYS)
-            if end is None or end < soon or hostname not in ca.names_of(path):
+            is_client = name == "dicom"
+            is_good = hostname in ca.names_of(path) and (not is_client or ca.proves_client(path))
+            if end is None or end < soon or not is_good:
                 signer = ca.open_authority(found.directory, authority, password)
-                ca.issue_server(signer, found.directory, name, password, hostname=hostname, now=now)
+                ca.issue_server(signer, found.directory, name, password, hostname=hostname, now=now, is_client=is_client)
         return found
 
     # --- the ledger's signature ---------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ _log = structlog.get_logger()
 ARTIM_SECONDS: Final = 10.0
 _ANSWER_SECONDS: Final = 20.0
 _USER: Final = 0
+_JWT: Final = 5  # the one user identity that proves anything here. Ref: PS3.7 D.3.3.7
 _PROVIDER: Final = 2
 
 
@@ -118,7 +119,18 @@ class Association:
             self._try_write(pdu.encode_reject(2, 3, 2))  # transient, provider (presentation), local limit exceeded
             self._linger()
             return None
+        identity = request.identity
+        if identity is not None and identity.kind == _JWT:
+            try:
+                subject = self._house.entrance.delegated(subject, identity.primary)
+            except Unproven:
+                self._try_write(pdu.encode_reject(1, 1, 1))  # permanent, user, no reason given
+                self._linger()
+                return None
+        elif identity is not None:  # a name, a passcode, a ticket of others: nobody is proved by it, nobody is refused for it
+            self._house.entrance.record_identity(subject, identity.kind)
         agreement, contexts = negotiate(request)
+        agreement.has_identity_answer = subject.acting_for is not None and identity is not None and identity.wants_answer
         exchange = Exchange(self._house, subject, contexts, agreement.roles, agreement.extended)
         self._conversation = Conversation(
             self._wire, exchange, self._settings, max_length=request.max_length, window=agreement.window or (1, 1),

@@ -16,7 +16,10 @@ from leadglass.storage import tables as t
 from leadglass.storage.epoch import raise_epoch
 from leadglass.terms import Role
 
-__all__ = ["CLIENT_ROLES", "Client", "NewClient", "add", "find_token", "list_clients", "make_token", "revoke", "verify_assertion"]
+__all__ = [
+    "CLIENT_ROLES", "Client", "NewClient", "add", "find", "find_token", "list_clients", "make_token", "revoke",
+    "verify_assertion",
+]
 
 CLIENT_ROLES: Final = frozenset({Role.SERVICE, Role.RADIOLOGIST, Role.RESEARCHER, Role.PRIVACY_OFFICER})
 _ALGORITHMS: Final = ["ES256", "ES384", "EdDSA", "Ed25519", "PS256", "RS256"]
@@ -156,6 +159,15 @@ def find_token(connection: sa.Connection, token: str, now: float) -> Client:
     if row is None:
         raise Unproven("the token is not good, or no longer.")
     return Client(id=row.id, name=row.name, role=row.role, token_id=row.token_id, factor=row.factor, created_at=row.created_at)
+
+
+def find(connection: sa.Connection, client_id: str) -> Any:
+    """Return the row of an active client. Raises: Unproven."""
+    row = connection.execute(
+        sa.select(t.clients.c.name, t.clients.c.role).where(t.clients.c.id == client_id, t.clients.c.state == "active")).first()
+    if row is None:
+        raise Unproven("the client assertion does not verify.")
+    return row
 
 
 def revoke(connection: sa.Connection, name: str) -> None:

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from leadglass.errors import Damaged, Malformed, Missing
 
 __all__ = ["Authority", "Issued", "certificate_digest", "create_authority", "expires_at", "issue_device", "issue_server",
-           "names_of", "open_authority", "permits"]
+           "names_of", "open_authority", "permits", "proves_client"]
 
 _CA_DAYS: Final = 3650
 _LEAF_DAYS: Final = 397
@@ -106,12 +106,17 @@ def open_authority(directory: Path, name: str, password: bytes) -> Authority:
 
 
 def issue_server(
-    authority: Authority, directory: Path, name: str, password: bytes, *, hostname: str, now: datetime.datetime
+    authority: Authority, directory: Path, name: str, password: bytes, *, hostname: str, now: datetime.datetime,
+    is_client: bool = False,
 ) -> None:
-    """Write a fresh server key and its chain: `<name>.key.pem` (encrypted) and `<name>.crt.pem` (leaf, then CA)."""
+    """Write a fresh server key and its chain: `<name>.key.pem` (encrypted) and `<name>.crt.pem` (leaf, then CA).
+
+    Args: is_client: it also proves us to those that we call, as the DICOM port's does.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
-    builder = _leaf(authority, subject, key.public_key(), now, ExtendedKeyUsageOID.SERVER_AUTH)
+    purposes = [ExtendedKeyUsageOID.SERVER_AUTH] + ([ExtendedKeyUsageOID.CLIENT_AUTH] if is_client else [])
+    builder = _leaf(authority, subject, key.public_key(), now, *purposes)
     builder = builder.add_extension(x509.SubjectAlternativeName(_names(hostname)), critical=False)
     certificate = builder.sign(authority.key, hashes.SHA256())
     _write(directory / f"{name}.key.pem", _private_pem(key, password))
@@ -158,6 +163,16 @@ def names_of(path: Path) -> set[str]:
     except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
         return set()
     return {str(n.value) for n in names}
+
+
+def proves_client(path: Path) -> bool:
+    """Return whether the first certificate of a PEM file is good for client authentication."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (FileNotFoundError, ValueError, x509.ExtensionNotFound):
+        return False
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usage
 
 
 def permits(path: Path, hostname: str) -> bool:

@@ -75,4 +75,5 @@ class Subject:
     session_id: str  # random handle of the session, association or token; never the secret itself
     peer: Peer
     may_query_in_clear: bool = False  # a device with an owner and a last day: a dated exception to DICOM over TLS
+    acting_for: "Subject | None" = None  # a device that acts for a client: both must be permitted whatever is done
     referring_name: str = ""  # for role referring: the name as it stands in ReferringPhysicianName, normalised

@@ -83,11 +83,14 @@ def devices(call: "Call", *, error: str = "", said: str = "", status: int = 200)
 
 
 def register_device(call: "Call") -> Response:
-    """Register a device by title and address."""
+    """Register a device by title and address, and the port on which it takes what is sent to it."""
     ae_title = call.form.get("ae_title", "").strip()
+    port = call.form.get("port", "").strip()
     try:
+        if port and (not port.isascii() or not port.isdigit() or len(port) > 5):
+            raise Malformed("port: 1 to 65535, or nothing when it takes no studies.")
         call.house.administration.devices_add(
-            call.subject, ae_title, host=call.form.get("host", ""), role=call.form.get("role", ""))
+            call.subject, ae_title, host=call.form.get("host", ""), role=call.form.get("role", ""), port=int(port or 0))
     except (Malformed, Conflict) as e:
         return devices(call, error=_sentence(e), status=400)
     return devices(call, said=f"{ae_title} is registered and may connect now.")

@@ -126,8 +126,8 @@ def test_no_association_for_something_else(port, raw):
 def test_unknown_operations_get_an_answer(port):
     with Client(port.plain) as client:
         client.open()
-        answer = client.store(b"\x00" * 100, CT, "1.2.3", field=0x0020)  # C-FIND
-        assert (answer["Status"], answer["CommandField"]) == (0x0211, 0x8020)
+        answer = client.store(b"\x00" * 100, CT, "1.2.3", field=0x0140)  # N-CREATE
+        assert (answer["Status"], answer["CommandField"]) == (0x0211, 0x8140)
         assert client.echo() == 0
 
 

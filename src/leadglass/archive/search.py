@@ -122,8 +122,12 @@ def conditions(query: SearchQuery) -> "list[sa.ColumnElement[bool]]":
             items.setdefault((key.level, keyword.partition(".")[0]), []).append((key, value))
         else:
             by_level[key.level].append(_condition(key, value, is_fuzzy=query.fuzzy))
-    for (level, _), keys in items.items():
-        by_level[level].append(_same_item(level, keys))
+            items.setdefault((key.level, ""), []).append((key, value))
+    for (level, sequence), keys in items.items():
+        if sequence:
+            by_level[level].append(_same_item(level, keys))
+        if level == "series" and query.level in {"patient", "study"}:
+            by_level["study"].extend(_in_study(key, value) for key, value in keys if key.column is None)
     found = by_level["study"] + _below(query.level, by_level["series"], by_level["instance"])
     if query.words:
         found.extend(_words(query.words))
@@ -171,6 +175,11 @@ def _kept(key: Key, condition: "sa.ColumnElement[bool]") -> "sa.ColumnElement[bo
     if key.level == "study":
         return _s.id.in_(sa.select(_v.study).where(_v.keyword == key.keyword, _v.series.is_(None), condition))
     return _e.id.in_(sa.select(_v.series).where(_v.keyword == key.keyword, _v.series.is_not(None), condition))
+
+
+def _in_study(key: Key, value: str) -> "sa.ColumnElement[bool]":
+    """Return what must hold of a study for one of its series to have a kept value: it lets the index begin with the value."""
+    return _s.id.in_(sa.select(_v.study).where(_v.keyword == key.keyword, match(_v.value, key.kind, _folded(key, value))))
 
 
 def _same_item(level: str, keys: list[tuple[Key, str]]) -> "sa.ColumnElement[bool]":

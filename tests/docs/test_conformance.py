@@ -12,6 +12,8 @@ from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.dimse import status
 from leadglass.dimse.handlers import HANDLERS
 from leadglass.web import store_run
+from leadglass.web.api_description import DESCRIBED
+from leadglass.web.openapi import document
 from leadglass.web.routes import api_table
 from leadglass.web.store_answer import STORED_WITH_WARNING
 
@@ -53,6 +55,20 @@ def test_dicomweb_resources():
     said = [r[0] for r in rows("conformance-statement.md", "### DICOMweb services")]
     done = [f"{method} {row.path}" for row in api_table() for method in row.methods if row.action is not None]
     assert sorted(said) == sorted(done)
+
+
+def test_media_types_of_dicomweb():
+    handlers = {f"{method} {row.path}": row.handler for row in api_table() for method in row.methods}
+    for request, _, types, _ in rows("conformance-statement.md", "### DICOMweb services"):
+        given = [] if request.startswith("HEAD") else sorted(DESCRIBED[handlers[request]].answers[200])
+        assert re.findall("`(.+?)`", types) == given, request
+
+
+def test_status_codes_of_http():
+    text = (REFERENCE / "conformance-statement.md").read_text("utf-8").split("### Status codes of HTTP\n", 1)[1].split("\n#", 1)[0]
+    said = dict(re.findall(r"^\| ([0-9]{3}) \| (.+) \|$", text, re.MULTILINE))
+    operations = [o for item in document(api_table(), DESCRIBED)["paths"].values() for o in item.values()]
+    assert said == {code: answer["description"] for o in operations for code, answer in o["responses"].items()}
 
 
 def test_media_types_of_bulk_data():

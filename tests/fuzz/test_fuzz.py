@@ -23,7 +23,7 @@ _found: list[str] = []
 
 
 def test_the_parsers_that_meet_strangers_have_a_fuzzer() -> None:
-    assert {"dataset", "frames", "multipart", "pdu"} <= set(PARSERS)
+    assert {"dataset", "frames", "metadata", "multipart", "pdu"} <= set(PARSERS)
 
 
 @pytest.mark.fuzz

@@ -3,6 +3,8 @@
 import http.server
 import io
 import json
+import socket
+import ssl
 import threading
 import time
 import zlib
@@ -380,3 +382,57 @@ def test_the_ledger_names_what_was_built(server: LiveServer) -> None:
     found = [r for r in server.ledger() if r["study"] == uid_of(model, "0020000D") and r["action"] == "archive:instance:store"]
     assert found
     assert uid_of(model) in json.dumps(found[0]["details"])
+
+
+def _raw(server: LiveServer, head: str, body: bytes) -> tuple[bytes, bytes]:
+    """Return (what comes before the body is sent, what comes after); the body goes out only after a 100."""
+    context = ssl.create_default_context(cafile=server.ready["ca"])
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as raw, context.wrap_socket(raw, server_hostname="localhost") as sock:
+        sock.settimeout(20)
+        sock.sendall(f"POST /dicomweb/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+                     f"Expect: 100-continue\r\nConnection: close\r\n{head}\r\n".encode())
+        first = sock.recv(65536)
+        if not first.startswith(b"HTTP/1.1 100"):
+            return first, b""
+        sock.sendall(body)
+        after = b""
+        while piece := sock.recv(65536):
+            after += piece
+        return first, after
+
+
+def test_a_client_that_waits_for_100_is_told_first(server: LiveServer) -> None:
+    model = secondary_capture()
+    body, headers = body_of(json_part(model), bulk_part(uri_of(model), PIXELS))
+    head = "".join(f"{k}: {v}\r\n" for k, v in (headers | {"Authorization": str(script(server).headers["Authorization"])}).items())
+    first, after = _raw(server, head, body)
+    assert first.startswith(b"HTTP/1.1 100")
+    assert b" 200 " in after.split(b"\r\n")[0]
+    assert stored(server, model).PixelData == PIXELS
+
+
+@pytest.mark.parametrize(("change", "status"), [
+    ({"Authorization": "Bearer wrong"}, b" 401 "), ({"Content-Type": "text/plain"}, b" 415 "), ({"Content-Encoding": "gzip"}, b" 415 "),
+    ({"Accept": "text/html"}, b" 406 "),
+])
+def test_what_is_refused_is_refused_before_the_body_is_sent(server: LiveServer, change: dict[str, str], status: bytes) -> None:
+    _, headers = body_of(json_part(secondary_capture()))
+    both = headers | {"Authorization": str(script(server).headers["Authorization"])} | change
+    first, after = _raw(server, "".join(f"{k}: {v}\r\n" for k, v in both.items()), bytes(1000))
+    assert status in first.split(b"\r\n")[0]
+    assert after == b""
+
+
+def test_a_nearly_full_disk_is_507_and_nothing_waits(tmp_path_factory: pytest.TempPathFactory) -> None:
+    full = LiveServer(tmp_path_factory.mktemp("full"), disk_reserve_bytes=2**40)
+    full.start()
+    try:
+        model = secondary_capture()
+        answer = post(full, json_part(model), bulk_part(uri_of(model), PIXELS))
+        assert answer.status_code == 507
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert list((full.home / "objects" / "incoming").iterdir()) == []
+    finally:
+        _SCRIPTS.pop(id(full), None)
+        assert full.stop() == 0

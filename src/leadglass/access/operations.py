@@ -198,7 +198,7 @@ class Operations:
     def record_export(
         self, grant: Grant, *, what: str, instances: int, octets: int = 0, is_done: bool = True
     ) -> None:
-        """Write into the ledger that a study leaves as a file, or how that ended. Ref: PS3.15 A.5.3.3 (110106 Export)."""
+        """Write into the ledger that a study leaves as a file, or how that ended. Ref: PS3.15 A.5.3.4 (110106 Export)."""
         _need(grant, Action.STUDY_EXPORT)
         self._door.record([Entry(
             event=Event.EXPORTED, action=grant.action, outcome=Ended.DONE if is_done else Ended.FAILED,

@@ -32,7 +32,7 @@ class Event:
     SYSTEM = "system"  # start, stop, scrub, findings
     ALERT = "alert"  # something a person must look at
     DELETED = "deleted"  # a study, or a series of it, is gone for good. Ref: PS3.15 A.5.3.8, 110105
-    EXPORTED = "exported"  # a study left as a file: begun, and how it ended. Ref: PS3.15 A.5.3.3, 110106
+    EXPORTED = "exported"  # a study left as a file: begun, and how it ended. Ref: PS3.15 A.5.3.4, 110106
 
 
 class Outcome:

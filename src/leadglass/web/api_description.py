@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import Response
 
-from leadglass.web import bulk_data, health, oauth, pixel_data, rendered, retrieve, search, store
+from leadglass.web import (
+    bulk_data,
+    capabilities,
+    health,
+    oauth,
+    pixel_data,
+    rendered,
+    retrieve,
+    search,
+    store,
+    wado_uri,
+)
 from leadglass.web.openapi import Described, Parameter, document
 
 if TYPE_CHECKING:
@@ -67,6 +78,10 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
     health.readyz: Described(tag=_WATCHED, summary="Whether the index answers",
                               answers={200: {JSON: "Status"}, 503: {JSON: "Status"}}),
     health.metrics: Described(tag=_WATCHED, summary="Counts of requests, as Prometheus text", answers={200: {"text/plain": ""}}),
+    capabilities.capabilities: Described(
+        tag=_WATCHED, summary="What the DICOMweb root can do (PS3.18 8.9)", parameters=(_ACCEPT,),
+        answers={200: {"application/vnd.sun.wadl+xml": "", JSON: "OpenAPI"}}, more=(406,),
+    ),
     openapi: Described(tag=_WATCHED, summary="This document", answers={200: {JSON: "OpenAPI"}}),
     oauth.metadata: Described(tag="Tokens", summary="How to ask for a token (RFC 8414)", answers={200: {JSON: "OAuthMetadata"}}),
     oauth.token: Described(
@@ -113,6 +128,18 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
     ),
     rendered.rendered: Described(
         tag=_RETRIEVE, summary="Pictures (PS3.18 10.4.1.1.3)", parameters=_RENDERING, answers={200: _PICTURES}, more=(406,),
+    ),
+    wado_uri.wado_uri: Described(
+        tag=_RETRIEVE, summary="One object by a query, for old clients (WADO-URI, PS3.18 9)",
+        parameters=(
+            Parameter("requestType", "WADO.", {"type": "string", "enum": ["WADO"]}), Parameter("studyUID", "Study Instance UID."),
+            Parameter("seriesUID", "Series Instance UID."), Parameter("objectUID", "SOP Instance UID."),
+            *(Parameter(name, "PS3.18 9.4, 9.5.") for name in (
+                "contentType", "transferSyntax", "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth",
+                "imageQuality", "annotation", "charset", "anonymize", "presentationUID", "presentationSeriesUID")),
+        ),
+        answers={200: {"image/jpeg": "", "image/png": "", "image/gif": "", "text/html": "", "text/plain": "", DICOM: "", DICOM_JSON: "DataSets", DICOM_XML: ""}},
+        more=(406, 501),
     ),
     rendered.thumbnail: Described(
         tag=_RETRIEVE, summary="One small picture (PS3.18 10.4.1.1.4)", parameters=_RENDERING,

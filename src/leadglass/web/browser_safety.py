@@ -28,7 +28,7 @@ _COMMON: Final = (
     ("cache-control", "no-store"),  # all of it may be a patient's; static files set their own
 )
 _VIEWER: Final = "/viewer"
-_CONSOLE_FREE: Final = ("/dicomweb", "/oauth", "/.well-known", "/healthz", "/readyz", "/metrics")
+_CONSOLE_FREE: Final = ("/dicomweb", "/wado", "/oauth", "/.well-known", "/healthz", "/readyz", "/metrics")
 
 
 def console_csp(nonce: str) -> str:

@@ -61,7 +61,7 @@ _SAYS: Final = {
     404: "Nothing here by that name, or nothing that the asker may see", 406: "Not in a type that is accepted",
     408: "Too slow", 409: "Nothing stored: each instance has its reason", 415: "A type or coding that is not taken",
     414: "A URI longer than is read; no body", 416: "A range behind the end", 431: "Longer headers than are read; no body",
-    503: "Too busy: see Retry-After", 507: "The store is full",
+    501: "Not done here; the reason is given", 503: "Too busy: see Retry-After", 507: "The store is full",
 }
 _BY_HTTP: Final = (414, 431)  # answered before any row is asked
 _NO_BODY: Final = frozenset({204, 304, 401, *_BY_HTTP})
@@ -105,7 +105,7 @@ def _operation(row: "Operation", method: str, described: Described) -> dict[str,
     for status, types in described.answers.items():
         answers[status] = _answer(status, {} if is_head else types)
     made: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{row.path}").strip("_"),
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{row.path}").strip("_") + "_root" * row.path.endswith("/"),
         "summary": described.summary, "tags": [described.tag],
         "parameters": [
             {"name": name, "in": "path", "required": True, **_PARTS[name]} for name in _PART.findall(row.path)

@@ -23,7 +23,7 @@ from leadglass.web.streaming import multipart_body, stream
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
-__all__ = ["rendered", "thumbnail"]
+__all__ = ["give_document", "give_picture", "rendered", "thumbnail"]
 
 _TYPES: Final = ("image/jpeg", "image/png", "image/gif")
 _OFFER: Final = "image/jpeg, image/png, image/gif"
@@ -43,7 +43,7 @@ def rendered(call: "Call") -> Response:
     if "instance" in call.params and "frames" not in call.params:
         grant, rows = find(call)
         if not rows[0].frames:
-            return _document(call, grant, rows[0], ranges)
+            return give_document(call, grant, rows[0], ranges)
     chosen, media_type = _choose(ranges)
     grant, rows = _images(call)
     numbers = _numbers(call, rows)
@@ -75,6 +75,15 @@ def thumbnail(call: "Call") -> Response:
     return _one(call, grant, rows, _numbers(call, rows), wanted)
 
 
+def give_picture(
+    call: "Call", grant: Grant, row: Any, number: int, parameters: list[tuple[str, str]], media_type: str
+) -> Response:
+    """Answer with one frame as a picture; `parameters` as in a query of WADO-RS. Raises: Malformed, Missing."""
+    wanted = parse_rendering(parameters)
+    wanted["media_type"] = media_type
+    return _one(call, grant, [row], [number], wanted)
+
+
 def _choose(ranges: list[MediaRange], offered: tuple[str, ...] = _TYPES) -> tuple[MediaRange, str]:
     """Return (range, media type). Raises: HTTPException 406."""
     for one in ranges:
@@ -85,7 +94,7 @@ def _choose(ranges: list[MediaRange], offered: tuple[str, ...] = _TYPES) -> tupl
     raise not_acceptable(", ".join(offered))
 
 
-def _document(call: "Call", grant: Grant, row: Any, ranges: list[MediaRange]) -> Response:
+def give_document(call: "Call", grant: Grant, row: Any, ranges: list[MediaRange]) -> Response:
     """Give a report or an encapsulated document. Ref: PS3.18 8.7.4, table 8.7.4-1."""
     offered = call.house.operations.renderings_of(row)
     if not offered:

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
     from leadglass.web.calls import Call
 
-__all__ = ["Sent", "bulk_uri", "find", "give_instances", "inner_of", "instances", "metadata", "no_query", "numbers_of"]
+__all__ = [
+    "Sent", "bulk_uri", "find", "give_instances", "give_model", "inner_of", "instances", "metadata", "no_query",
+    "numbers_of",
+]
 
 _DICOM: Final = "application/dicom"
 _JSON: Final = "application/dicom+json"
@@ -183,6 +186,11 @@ def metadata(call: "Call") -> "Response":
     no_query(call)
     content_type = _choose_model(accepted(call.request), is_one="instance" in call.params)
     grant, rows = find(call)
+    return give_model(call, grant, rows, content_type)
+
+
+def give_model(call: "Call", grant: Grant, rows: list[Any], content_type: str) -> "Response":
+    """Answer with the models of `rows` in the type that `_choose_model` returned."""
     root = base_url(call.request)
     models = (call.house.operations.metadata(grant, row, bulk_uri(root, row)) for row in rows)
     etag = etag_of([content_type, root, *(row.digest for row in rows)])

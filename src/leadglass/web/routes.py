@@ -4,7 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 from leadglass.terms import Action
-from leadglass.web import api_description, bulk_data, health, oauth, pixel_data, rendered, retrieve, search, store
+from leadglass.web import (
+    api_description,
+    bulk_data,
+    capabilities,
+    health,
+    oauth,
+    pixel_data,
+    rendered,
+    retrieve,
+    search,
+    store,
+    wado_uri,
+)
 from leadglass.web.calls import Call, Operation
 from leadglass.web.pages_table import PAGES
 
@@ -38,6 +50,8 @@ def api_table() -> tuple[Operation, ...]:
         public("/healthz", health.healthz, "says only that the process answers"),
         public("/readyz", health.readyz, "says only whether the index answers"),
         public("/metrics", health.metrics, "counts of requests by route and status; nothing of a patient or person"),
+        *(public(path, capabilities.capabilities, "what there is, the same for everyone; nothing of a patient", method)
+          for path in ("/dicomweb", "/dicomweb/") for method in ("GET", "OPTIONS")),
         public("/openapi.json", api_description.openapi, "what the API is, the same for everyone; nothing of a patient"),
         public("/.well-known/oauth-authorization-server", oauth.metadata, "RFC 8414: how to ask for a token"),
         public("/oauth/token", oauth.token, "proves the client itself, by private_key_jwt", "POST"),
@@ -63,6 +77,7 @@ def api_table() -> tuple[Operation, ...]:
     rows += [
         heads(INSTANCE + "/bulkdata/{path:path}", bulk_data.bulk),
         heads(INSTANCE + "/frames/{frames}", pixel_data.frames),
+        get("/wado", wado_uri.wado_uri, read),
         get(INSTANCE + "/frames/{frames}/rendered", rendered.rendered, read),
         get(INSTANCE + "/frames/{frames}/thumbnail", rendered.thumbnail, read),
     ]

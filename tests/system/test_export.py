@@ -35,12 +35,18 @@ def study(server: LiveServer) -> dict[str, Any]:
     return {"one": one, "files": files, "url": f"{server.url}/dicomweb/studies/{one.StudyInstanceUID}"}
 
 
+@pytest.fixture(scope="module")
+def taker(server: LiveServer) -> requests.Session:
+    """The session of a script that may export."""
+    return server.script("taker")
+
+
 def exports(server: LiveServer, study_uid: str) -> list[dict[str, Any]]:
     return [r for r in server.ledger() if r["action"] == "archive:study:export" and r["study"] == study_uid]
 
 
-def test_a_study_leaves_as_a_file_set(server: LiveServer, study: dict[str, Any], tmp_path: Path) -> None:
-    script = server.script("taker")
+def test_a_study_leaves_as_a_file_set(server: LiveServer, taker: requests.Session, study: dict[str, Any], tmp_path: Path) -> None:
+    script = taker
     answer = script.get(study["url"], headers={"Accept": "application/zip"})
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == 'attachment; filename="study.zip"'
@@ -70,8 +76,8 @@ def test_a_study_leaves_as_a_file_set(server: LiveServer, study: dict[str, Any],
 
 
 @pytest.mark.peer
-def test_other_programs_open_it(server: LiveServer, study: dict[str, Any], tmp_path: Path) -> None:
-    answer = server.script("taker").get(study["url"] + "?accept=application/zip")
+def test_other_programs_open_it(server: LiveServer, taker: requests.Session, study: dict[str, Any], tmp_path: Path) -> None:
+    answer = taker.get(study["url"] + "?accept=application/zip")
     (tmp_path / "study.zip").write_bytes(answer.content)
     subprocess.run(["unzip", "-q", "study.zip"], cwd=tmp_path, check=True, timeout=60, capture_output=True)
     dump = subprocess.run(["/usr/bin/dcmdump", "DICOMDIR"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
@@ -82,8 +88,8 @@ def test_other_programs_open_it(server: LiveServer, study: dict[str, Any], tmp_p
         subprocess.run(["/usr/bin/dcmdump", "-q", str(path)], capture_output=True, timeout=60, check=True)
 
 
-def test_a_series_leaves_alone_and_an_instance_is_no_file_set(server: LiveServer, study: dict[str, Any]) -> None:
-    script = server.script("taker")
+def test_a_series_leaves_alone_and_an_instance_is_no_file_set(server: LiveServer, taker: requests.Session, study: dict[str, Any]) -> None:
+    script = taker
     series = f"{study['url']}/series/{study['one'].SeriesInstanceUID}"
     with zipfile.ZipFile(BytesIO(script.get(series, headers={"Accept": "application/zip, */*;q=0.1"}).content)) as archive:
         assert archive.namelist() == ["README.TXT", *[f"DICOM/SE000001/IM{n:06d}" for n in (1, 2, 3)], "DICOMDIR"]
@@ -118,8 +124,8 @@ def ended(server: LiveServer, url: str, seconds: float = 10) -> dict[str, Any]:
     raise AssertionError("the export has no end in the ledger")
 
 
-def test_a_client_that_goes_away_ends_the_work(server: LiveServer, large: str) -> None:
-    with server.script("taker").get(large, headers={"Accept": "application/zip"}, stream=True) as answer:
+def test_a_client_that_goes_away_ends_the_work(server: LiveServer, taker: requests.Session, large: str) -> None:
+    with taker.get(large, headers={"Accept": "application/zip"}, stream=True) as answer:
         assert answer.status_code == 200
         next(answer.iter_content(65536))
     record = ended(server, large)
@@ -142,17 +148,16 @@ def test_revocation_in_the_middle_cuts_it(server: LiveServer, large: str) -> Non
     assert ended(server, large)["details"]["what"] == "cut before its end"
 
 
-def test_memory_does_not_grow_with_the_study(server: LiveServer, large: str) -> None:
+def test_memory_does_not_grow_with_the_study(server: LiveServer, taker: requests.Session, large: str) -> None:
     before = server.pss_bytes()
-    taker = server.script("taker")
     with taker.get(large, headers={"Accept": "application/zip"}, stream=True) as answer:
         most = max(server.pss_bytes() for n, _ in enumerate(answer.iter_content(1 << 20)) if n % 16 == 0)
     assert most - before < 25e6
     assert ended(server, large)["details"]["what"].startswith("whole")
 
 
-def test_who_may_not_export_is_told_nothing(server: LiveServer, study: dict[str, Any]) -> None:
+def test_who_may_not_export_is_told_nothing(server: LiveServer, taker: requests.Session, study: dict[str, Any]) -> None:
     unknown = server.session().get(study["url"], headers={"Accept": "application/zip"})
     assert (unknown.status_code, unknown.content) == (401, b"")
-    missing = server.script("taker").get(f"{server.url}/dicomweb/studies/1.2.3.4", headers={"Accept": "application/zip"})
+    missing = taker.get(f"{server.url}/dicomweb/studies/1.2.3.4", headers={"Accept": "application/zip"})
     assert missing.status_code == 404

@@ -12,6 +12,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 NAME = "Zqxwadoname"
+CLIENTS: dict[str, requests.Session] = {}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,16 @@ def world(server: LiveServer) -> dict[str, Any]:
     return {"one": one, "report": report, "cine": cine}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def client(server: LiveServer) -> requests.Session:
+    """The session of an old client; kept, since a token costs two processes."""
+    CLIENTS[server.url] = server.script("old-client")
+    return CLIENTS[server.url]
+
+
 def ask(server: LiveServer, ds: Any, *, session: requests.Session | None = None, accept: str = "*/*", **more: str) -> requests.Response:
     query = {"requestType": "WADO", "studyUID": ds.StudyInstanceUID, "seriesUID": ds.SeriesInstanceUID, "objectUID": ds.SOPInstanceUID}
-    return (session or server.script("old-client")).get(f"{server.url}/wado", params={**query, **more}, headers={"Accept": accept})
+    return (session or CLIENTS[server.url]).get(f"{server.url}/wado", params={**query, **more}, headers={"Accept": accept})
 
 
 def test_the_object_itself(server: LiveServer, world: dict[str, Any]) -> None:
@@ -49,14 +57,21 @@ def test_a_picture(server: LiveServer, world: dict[str, Any]) -> None:
     assert small.headers["content-type"] == "image/png"
     assert max(Image.open(BytesIO(small.content)).size) <= 60
     assert ask(server, world["one"], accept="image/png").headers["content-type"] == "image/png"
+    part = ask(server, world["one"], contentType="image/png", region="0.25,0.25,0.75,0.75")
+    assert Image.open(BytesIO(part.content)).size == (64, 64)
+    assert Image.open(BytesIO(ask(server, world["one"], contentType="image/gif").content)).format == "GIF"
     assert len(ask(server, world["one"], contentType="image/jpeg", imageQuality="5").content) < len(answer.content)
     third = ask(server, world["cine"], contentType="image/png", frameNumber="3")
     assert Image.open(BytesIO(third.content)).size == (32, 32)
 
 
 def test_the_default_of_other_objects_is_the_object(server: LiveServer, world: dict[str, Any]) -> None:
-    for name in ("report", "cine"):
-        assert ask(server, world[name]).headers["content-type"].startswith("application/dicom;")
+    assert ask(server, world["cine"]).headers["content-type"].startswith("application/dicom;")
+    page = ask(server, world["report"])
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert ask(server, world["report"], contentType="text/plain").headers["content-type"] == "text/plain; charset=utf-8"
+    assert ask(server, world["report"], contentType="image/jpeg").status_code == 406
     models = ask(server, world["report"], contentType="application/dicom+json").json()
     assert models[0]["00080018"]["Value"] == [world["report"].SOPInstanceUID]
 

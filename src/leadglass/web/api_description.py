@@ -138,7 +138,8 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
                 "contentType", "transferSyntax", "frameNumber", "rows", "columns", "region", "windowCenter", "windowWidth",
                 "imageQuality", "annotation", "charset", "anonymize", "presentationUID", "presentationSeriesUID")),
         ),
-        answers={200: {"image/jpeg": "", "image/png": "", "image/gif": "", "text/html": "", "text/plain": "", DICOM: "", DICOM_JSON: "DataSets", DICOM_XML: ""}},
+        answers={200: {"image/jpeg": "", "image/png": "", "image/gif": "", "text/html": "", "text/plain": "", DICOM: "",
+                       DICOM_JSON: "DataSets", DICOM_XML: ""}},
         more=(406, 501),
     ),
     rendered.thumbnail: Described(

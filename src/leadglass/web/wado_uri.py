@@ -15,7 +15,7 @@ from leadglass.dicom.uids import is_valid_uid
 from leadglass.errors import Malformed
 from leadglass.web.media_types import MediaRange, parse_accept
 from leadglass.web.negotiation import not_acceptable, syntax_for
-from leadglass.web.rendered import give_picture
+from leadglass.web.rendered import give_document, give_picture
 from leadglass.web.retrieve import Sent, give_instances, give_model
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def wado_uri(call: "Call") -> "Response":
     _refuse_what_is_not_there(given)
     grant = call.house.operations.study(call.subject, given["studyUID"])
     (row,) = call.house.operations.locate(grant, given["seriesUID"], given["objectUID"])
-    possible = (*(_PICTURES if row.frames else ()), _DICOM, *_MODELS)
+    documents = () if row.frames else call.house.operations.renderings_of(row)
+    possible = (*(_PICTURES if row.frames else documents), _DICOM, *_MODELS)
     media_type = _choose(call, given, row, possible)
     if media_type not in _PICTURES:
         asked = sorted(given.keys() & _RENDERING)
@@ -88,6 +89,8 @@ def wado_uri(call: "Call") -> "Response":
         return give_instances(call, grant, [row], [_sent(call, given, row)])
     if media_type in _MODELS:
         return give_model(call, grant, [row], media_type)
+    if media_type in documents:
+        return give_document(call, grant, row, [MediaRange(media_type)])
     number = _whole(given, "frameNumber", row.frames) or 1
     return give_picture(call, grant, row, number, rendering_of(given, row, media_type), media_type)
 
@@ -104,9 +107,9 @@ def _refuse_what_is_not_there(given: Mapping[str, str]) -> None:
 def _choose(call: "Call", given: Mapping[str, str], row: Any, possible: tuple[str, ...]) -> str:
     """Return the media type: the first of contentType, else of Accept, that there is; else the object's default.
 
-    Ref: PS3.18 9.4.2.1. The default is a picture for what has one frame, and the object itself for everything else.
+    Ref: PS3.18 9.4.2.1. The default is a picture for what has one frame, a text for a report, else the object itself.
     """
-    default = "image/jpeg" if row.frames == 1 else _DICOM
+    default = "image/jpeg" if row.frames == 1 else "text/html" if "text/html" in possible else _DICOM
     named = [given["contentType"]] if given.get("contentType") else call.request.headers.getlist("accept")
     for one in parse_accept(named):
         if one.parameters.keys() & {"transfer-syntax"}:  # forbidden in this service. Ref: PS3.18 8.7.3.5.2

@@ -103,13 +103,6 @@ def test_tls_or_an_exception_never_shows_a_device_less(connection, world, who) -
         assert listed(connection, who) <= listed(connection, better)
 
 
-@SETTINGS
-@given(world=studies, who=devices, other=subjects)
-def test_a_device_that_acts_for_another_sees_what_both_may_see(connection, world, who, other) -> None:
-    fill(connection, world)
-    assert listed(connection, replace(who, acting_for=other)) == listed(connection, who) & listed(connection, other)
-
-
 def test_the_property_is_not_empty(connection) -> None:
     fill(connection, [("main", "house gregory", NOW, ""), ("main", "", 0.0, ""), ("north", "", NOW, "")])
     assert listed(connection, subject(Role.TECHNOLOGIST)) == {"1.2.0"}

@@ -111,3 +111,25 @@ def test_images_that_a_note_rejects_are_kept_as_long_as_before(tmp_path: Path) -
             row = connection.execute(sa.select(t.studies)).one()
             assert (row.instance_count, row.modalities) == (0, "")
             assert due_of(connection, load_rules(connection, NOW), row).kept_until == JANUARY + 3650 * DAY
+
+
+@pytest.mark.parametrize("days_ago", [0, 29, 30, 31, 99, 100, 101, 400])
+@pytest.mark.parametrize("text", ["", "garbage", "20270101", "19000101", "20260817", "20260816", "20260801"])
+def test_the_quick_question_misses_nothing_that_is_due(text: str, days_ago: int, shared: list) -> None:
+    house = shared[0]
+    with house.database.write() as connection:
+        connection.execute(sa.update(t.studies).values(study_date=text, received_at=NOW - days_ago * DAY))
+        rules = load_rules(connection, NOW)
+        row = connection.execute(sa.select(t.studies)).one()
+        due = due_of(connection, rules, row)
+        assert bool(list(due_studies(connection, NOW))) == (due.delete_at is not None and due.delete_at <= NOW)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory):
+    """A house with one study and a rule of 100 days."""
+    with small_house(tmp_path_factory.mktemp("shared")) as house:
+        put(house, ct_slice())
+        with house.database.write() as connection:
+            set_rule(connection, site="", modality="CT", keep_days=0, delete_after_days=100, set_by="t", now=1.0)
+        yield [house]

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leadglass.archive.search_keys import SEARCHABLE, key_of
 from leadglass.dicom.assemble import BULK_SYNTAXES
-from leadglass.dicom.dictionary import tag_of, vr_of
-from leadglass.dicom.further import SERIES, STUDY
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
@@ -95,14 +92,6 @@ def test_dimse_statuses():
 @pytest.mark.parametrize("value", [IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME])
 def test_implementation_identity(value):
     assert f"| `{value}` |" in (REFERENCE / "conformance-statement.md").read_text("utf-8")
-
-
-def test_keys_of_queries():
-    said = {r[0]: (r[1], r[2], r[3]) for r in rows("conformance/query.md", "## Keys")}
-    done = {name: (f"({tag_of(name) >> 16:04X},{tag_of(name) & 0xFFFF:04X})", vr_of(tag_of(name)), key_of(name).level) for name in SEARCHABLE}
-    assert said == done
-    sequences = {r[0]: r[2] for r in rows("conformance/query.md", "### Sequences")}
-    assert sequences == {n: "study" if n in STUDY else "series" for n in STUDY | SERIES if vr_of(tag_of(n)) == "SQ"}
 
 
 def test_each_part_is_linked():

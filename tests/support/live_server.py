@@ -47,6 +47,20 @@ class LiveServer:
         """Run a command and return the facts it prints."""
         return json.loads(self.run(*arguments, text=text).stdout)
 
+    def inside(self, work: Any) -> Any:
+        """Return what `work(house, connection)` gives, inside a write transaction of this home, in this process."""
+        from leadglass.compose import Home
+        from leadglass.settings import load
+
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
+            with Home.open(load(self.home)).house() as house, house.database.write() as connection:
+                return work(house, connection)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
     # --- the server ---------------------------------------------------------------------------------------------
     def start(self, **settings: Any) -> float:
         """Start the server and return the seconds until it was ready."""

@@ -10,6 +10,7 @@ without a Grant. Only `access/door.py` makes a Grant; only `access/entrance.py` 
 """
 
 from leadglass.access.commitments import Commitment
+from leadglass.access.door import NeedsProof
 from leadglass.access.house import House
 from leadglass.access.operations import ARCHIVE
 from leadglass.access.reconciliation import TASKS
@@ -25,6 +26,6 @@ from leadglass.audit import LogRow
 
 __all__ = [
     "ARCHIVE", "COUNTS", "SEARCHABLE", "TASKS", "UNREAD", "Commitment", "Destination", "Examined", "House", "InstanceRow",
-    "LogRow", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_given", "is_in_header",
+    "LogRow", "NeedsProof", "Outcome", "OutcomeKind", "SearchQuery", "Selected", "Sending", "Staged", "is_given", "is_in_header",
     "is_matched",
 ]

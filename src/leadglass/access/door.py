@@ -73,6 +73,10 @@ class Door:
         other = self._decide(subject.acting_for, action, resource, now)
         return decision if other.is_permitted else other
 
+    def would_permit(self, subject: Subject, action: Action, resource: Resource) -> bool:
+        """Return whether the policy says yes, now or after a fresh proof; records nothing (for forms that may be shown)."""
+        return self._decide(subject, action, resource, subject.authenticated_at).is_permitted
+
     def enter(self, subject: Subject, action: Action, resource: Resource) -> Grant:
         """Return a Grant, with its decision durable in the ledger.
 
@@ -211,8 +215,7 @@ class Door:
     def _refuse(self, subject: Subject, action: Action, resource: Resource, decision: Decision) -> NoReturn:
         """Record a no, and raise it: NeedsProof where a fresh proof alone would make it a yes, else Refused."""
         self.record([self._entry(subject, action, resource, decision, Outcome.REFUSED)])
-        fresh = self._decide(subject, action, resource, subject.authenticated_at)
-        if fresh.is_permitted:
+        if self.would_permit(subject, action, resource):
             raise NeedsProof(f"{action}: a fresh proof of both factors is wanted ({decision.rule}).")
         raise Refused(f"{action}: not permitted ({decision.rule}).")
 

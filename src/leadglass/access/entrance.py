@@ -74,13 +74,18 @@ class Entrance:
         self._failures: dict[tuple[str, str], tuple[float, int]] = {}
 
     # --- people -----------------------------------------------------------------------------------------------
-    def session(self, secret: str, peer: Peer) -> SessionView:
-        """Return the session behind a cookie. Raises: Unproven."""
+    def session(self, secret: str, peer: Peer, *, is_fresh: bool = False) -> SessionView:
+        """Return the session behind a cookie, at most 5 s old and of the current epoch. Raises: Unproven.
+
+        A fresh proof raises the epoch, so it counts at once in every process. What is remembered can only hold an older
+        proof than the database does, and that counts as older. `is_fresh`: ask the database, whatever is remembered.
+        """
         epoch, now = self._page.current(), self._clock()
         key = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
         known = self._sessions.get(key)
         idle = self._settings.session_idle_seconds
-        if known is not None and known[0] == epoch and now - known[1] < _CACHE_SECONDS and known[2].expires_at > now:
+        is_good = known is not None and known[0] == epoch and now - known[1] < _CACHE_SECONDS and known[2].expires_at > now
+        if known is not None and is_good and not is_fresh:
             session = known[2]
         else:
             with self._database.read() as connection:

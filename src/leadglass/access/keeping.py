@@ -178,6 +178,17 @@ class Keeping:
         with self._database.read() as connection:
             return open_holds(connection)
 
+    def room(self) -> dict[str, int]:
+        """Return bytes stored, free and held in reserve, and what the quarantine uses of what it may; for a page."""
+        settings = self._archive.settings
+        i = t.instances.c
+        with self._database.read() as connection:
+            stored = int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(i.length), 0))).scalar_one())
+            versions, octets = connection.execute(
+                sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_q.length), 0))).one()
+        return {"stored": stored + int(octets), "free": self._archive.blobs.free_bytes(), "reserve": settings.disk_reserve_bytes,
+                "versions": versions, "version_bytes": int(octets), "version_most": settings.quarantine_max_bytes}
+
     # --- what a console and a monitor ask ---------------------------------------------------------------------------
     def notices(self) -> list[str]:
         """Return what an administrator must hear on every page; no door: it says numbers and nothing of a patient."""

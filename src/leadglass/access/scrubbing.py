@@ -204,6 +204,11 @@ class Scrubbing:
             count = connection.execute(sa.select(sa.func.count()).where(_f.state == "open")).scalar_one()
             return count, _last_end(connection) or 0.0, self._overdue(connection)[0]
 
+    def gauges(self) -> dict[str, int]:
+        """Return the same for /metrics, by name."""
+        count, ended_at, is_overdue = self.numbers()
+        return {"scrub_findings_open": count, "scrub_last_round_end_seconds": round(ended_at), "scrub_overdue": int(is_overdue)}
+
     def notices(self) -> list[str]:
         """Say what is damaged or overdue, in a sentence each."""
         count, _, is_overdue = self.numbers()

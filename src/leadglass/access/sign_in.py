@@ -10,6 +10,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -104,22 +105,27 @@ class SignIn:
         """Lock a session now."""
         self._change(view, "lock", lambda c: sessions.lock(c, view.subject.session_id))
 
-    def unlock_with_passkey(self, view: SessionView, state: str, response: dict[str, Any]) -> None:
-        """Unlock the session with a fresh use of a passkey of the same person. Raises: Unproven."""
+    def unlock_with_passkey(
+        self, view: SessionView, state: str, response: dict[str, Any], *, what: str = "unlock"
+    ) -> None:
+        """Prove the session anew with a fresh use of a passkey of the same person; what was locked is open then.
+
+        Args: what: unlock, or step-up, for the record.   Raises: Unproven.
+        """
         now = self._clock()
         try:
             with self._database.write() as connection:
                 person, factors = self._prove_passkey(connection, state, response, now)
                 if f"person:{person.id}" != view.subject.id:
                     raise Unproven(_FAULT)
-                self._renew(connection, view, factors, now)
+                self._renew(connection, view, factors, now, what)
         except (Unproven, Missing, Refused) as e:
             self._fail(view.subject.peer, {"address": view.subject.peer.address}, view.name)
             raise Unproven("this passkey does not open this session.") from e
         self._page.publish()
 
-    def unlock_with_password(self, view: SessionView, password: str, code: str) -> None:
-        """Unlock the session with password and one-time code. Raises: Unproven, Busy."""
+    def unlock_with_password(self, view: SessionView, password: str, code: str, *, what: str = "unlock") -> None:
+        """Prove the session anew with password and one-time code. Raises: Unproven, Busy."""
         marks = {"name": view.name, "address": view.subject.peer.address}
         now = self._clock()
         person_id = view.subject.id.partition(":")[2]
@@ -131,16 +137,19 @@ class SignIn:
                 if not (credentials.use_totp(connection, person_id, code, now) and is_right):
                     raise Unproven(_FAULT)
                 attempts.succeeded(connection, self._secret, marks)
-                self._renew(connection, view, ("password", "totp"), now)
+                self._renew(connection, view, ("password", "totp"), now, what)
         except Unproven:
             self._fail(view.subject.peer, marks, view.name)
             raise
         self._page.publish()
 
-    def _renew(self, connection: sa.Connection, view: SessionView, factors: tuple[str, ...], now: float) -> None:
+    def _renew(
+        self, connection: sa.Connection, view: SessionView, factors: tuple[str, ...], now: float, what: str
+    ) -> None:
         sessions.renew(connection, view.subject.session_id, factors, now)
         raise_epoch(connection)
-        append(connection, [self._entry(view, "unlock", Action.SELF_SIGN_IN)])
+        entry = self._entry(view, what, Action.SELF_SIGN_IN)
+        append(connection, [replace(entry, details={**entry.details, "factors": list(factors)})])
 
     # --- sign out -------------------------------------------------------------------------------------------------
     def out(self, view: SessionView) -> None:

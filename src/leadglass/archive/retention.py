@@ -75,11 +75,6 @@ class Rules:
             self.current[key] = rule
         self.current = {k: r for k, r in self.current.items() if not r.is_removed}
 
-    @property
-    def may_delete(self) -> bool:
-        """Whether any rule deletes anything by itself."""
-        return any(r.delete_after_days is not None for r in self.current.values())
-
     def due(self, *, site: str, modalities: "set[str]", study_date: str, received_at: float) -> Due:
         """Return the times of one study; `modalities` are those of all its series."""
         start, is_from_receipt = start_of(study_date, received_at, self.now)
@@ -182,22 +177,35 @@ def _modalities(connection: sa.Connection, studies: list[int]) -> dict[int, set[
     return found
 
 
+def _may_be_due(horizon: float, fewest_days: int) -> "sa.ColumnElement[bool]":
+    """Return a condition that holds for every study that may be due until `horizon`, and for few others."""
+    last = horizon - fewest_days * DAY
+    try:
+        day = datetime.fromtimestamp(last).astimezone().strftime("%Y%m%d")
+    except (ValueError, OverflowError, OSError):
+        day = "99999999"
+    return sa.and_(_s.received_at <= horizon - SETTLE_DAYS * DAY, sa.or_(_s.study_date <= day, _s.received_at <= last))
+
+
 def due_studies(
     connection: sa.Connection, now: float, *, within_seconds: float = 0.0
 ) -> Iterator[tuple[Any, Due]]:
     """Give (study row, its times) of each study that deletes itself until `now` + `within_seconds`; holds not looked at."""
     rules = load_rules(connection, now)
-    if not rules.may_delete:
+    ends = [r.delete_after_days for r in rules.current.values() if r.delete_after_days is not None]
+    if not ends:
         return
-    last = 0
-    query = sa.select(_s.id, _s.study_uid, _s.site, _s.modalities, _s.study_date, _s.received_at, _s.instance_count)
+    last, horizon = 0, now + within_seconds
+    query = sa.select(
+        _s.id, _s.study_uid, _s.site, _s.modalities, _s.study_date, _s.received_at, _s.instance_count
+    ).where(_may_be_due(horizon, min(ends)))  # the exact question is asked below, of these alone
     while True:
         rows = connection.execute(query.where(_s.id > last).order_by(_s.id).limit(_PAGE)).all()
         modalities = _modalities(connection, [row.id for row in rows])
         for row in rows:
             last = row.id
             due = _due(rules, row, modalities)
-            if due.delete_at is not None and due.delete_at <= now + within_seconds:
+            if due.delete_at is not None and due.delete_at <= horizon:
                 yield row, due
         if len(rows) < _PAGE:
             return

@@ -5,7 +5,23 @@ from typing import Annotated
 import typer
 
 from leadglass import __version__
-from leadglass.cli import audit, clients, devices, doctor, imports, keys, people, reconcile, rejections, serve, trust
+from leadglass.cli import (
+    audit,
+    clients,
+    devices,
+    doctor,
+    hold,
+    imports,
+    keys,
+    people,
+    reconcile,
+    rejections,
+    retention,
+    scrub,
+    serve,
+    studies,
+    trust,
+)
 
 __all__ = ["app"]
 
@@ -31,11 +47,14 @@ def _root(
 
 def _grow() -> None:
     """Hang the branches: each file brings the verbs of one noun."""
-    for branch in (serve, imports, doctor, trust):
+    for branch in (serve, scrub, imports, doctor, trust):
         branch.attach(app)
     app.add_typer(people.app, name="people", help="People: add, list, confirm, disable, a new link.")
     app.add_typer(devices.app, name="devices", help="Devices: modalities, workstations and PACS, by AE title.")
     app.add_typer(clients.app, name="clients", help="Clients: scripts and services, by private_key_jwt.")
+    app.add_typer(studies.app, name="studies", help="Studies: what is kept of one, and deleting it for good.")
+    app.add_typer(retention.app, name="retention", help="Retention: how long studies are kept, by site and modality.")
+    app.add_typer(hold.app, name="hold", help="Legal holds: what nobody may delete until it is released.")
     app.add_typer(keys.app, name="keys", help="Keys: their state.")
     app.add_typer(audit.app, name="audit", help="The ledger: who did what, and proof that it was not changed.")
     app.add_typer(reconcile.app, name="reconcile", help="Reconciliation: versions and identities that wait for a decision.")

@@ -1,10 +1,10 @@
-"""leadglass init, serve and scrub: make a home, run it, verify what it stores."""
+"""leadglass init and serve: make a home, run it."""
 
 from typing import Annotated
 
 import typer
 
-from leadglass.cli.terminal import HomeOption, JsonOption, in_house, local_user, say, settings_of
+from leadglass.cli.terminal import HomeOption, JsonOption, local_user, say, settings_of
 from leadglass.errors import Malformed
 
 __all__ = ["attach"]
@@ -14,7 +14,6 @@ def attach(app: typer.Typer) -> None:
     """Hang the verbs of this file on the tree."""
     app.command(epilog="Example:  leadglass init --home /srv/leadglass --hostname pacs.example.org")(init)
     app.command(epilog="Example:  leadglass serve --home /srv/leadglass --https-port 443")(serve)
-    app.command(epilog="Example:  leadglass scrub --json")(scrub)
 
 
 def init(
@@ -82,16 +81,3 @@ def serve(
             "--dicom-port, --dicom-tls-port; 0 takes any free one.", err=True)
         raise typer.Exit(1) from e
     raise typer.Exit(code)
-
-
-def scrub(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Re-read, decrypt and verify every stored object; exit 1 on damage."""
-    with in_house(home) as (house, me):
-        report = house.keeping.scrubbing.run(me)
-    text = f"{report['verified']} of {report['objects']} objects verified, {report['bytes']} bytes.\n"
-    text += "\n".join(report["findings"]) if report["findings"] else "Nothing is damaged."
-    say(report, as_json=as_json, text=text)
-    if report["findings"]:
-        raise typer.Exit(1)
-
-

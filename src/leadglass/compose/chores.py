@@ -1,5 +1,6 @@
 """The chores of a running server: one process does them for all."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -9,6 +10,8 @@ import structlog
 from leadglass.access import House
 from leadglass.audit import Entry, Event, Outcome
 from leadglass.compose.home import Home
+from leadglass.compose.scrubber import Scrubber
+from leadglass.errors import Conflict
 from leadglass.terms import Action
 
 __all__ = ["Chores"]
@@ -21,6 +24,8 @@ _RESERVE_SECONDS = 10.0
 _SORT_SECONDS = 2.0
 _TELL_SECONDS = 30.0
 _PURGE_SECONDS = 300.0
+_RETENTION_SECONDS = 86400.0
+_RETENTION_FIRST_SECONDS = 600.0  # after a start: long enough to look at a clock that is wrong
 
 
 class Chores:
@@ -34,22 +39,25 @@ class Chores:
         self._due = {
             self._close_grants: now + _CLOSE_SECONDS, self._checkpoint: now + _CHECKPOINT_SECONDS,
             self._sweep: now + 30.0, self._keep_reserve: now, self._sort: now + 1.0, self._tell_overdue: now + 5.0,
-            self._purge: now + 20.0,
+            self._purge: now + 20.0, self._retain: now + _RETENTION_FIRST_SECONDS,
         }
         self._every = {
             self._close_grants: _CLOSE_SECONDS, self._checkpoint: _CHECKPOINT_SECONDS, self._sweep: _SWEEP_SECONDS,
             self._keep_reserve: _RESERVE_SECONDS, self._sort: _SORT_SECONDS, self._tell_overdue: _TELL_SECONDS,
-            self._purge: _PURGE_SECONDS,
+            self._purge: _PURGE_SECONDS, self._retain: _RETENTION_SECONDS,
         }
+        self._scrubber = Scrubber(house)
 
     def start(self) -> None:
         """Publish the epoch, record the start. Ref: PS3.15 A.5.3.1, event type 110120."""
         self._house.page.publish()
         self._house.page.watch()
         self._record("start")
+        self._scrubber.start()
 
     def stop(self) -> None:
         """Record the stop (110121), sign a last checkpoint, fold the write-ahead log."""
+        self._scrubber.stop()
         self._close_grants()
         self._record("stop")
         self._checkpoint()
@@ -99,6 +107,13 @@ class Chores:
         removed = self._house.reconcile_chores.purge(self._subject)
         if removed:
             _log.info("versions_purged", objects=removed)
+    def _retain(self) -> None:
+        """Delete what retention has ended. What is stopped there (a guard, the clock) is an alert already."""
+        with contextlib.suppress(Conflict):
+            report = self._house.keeping.retention.run(self._house.entrance.system("retention"))
+            if report["deleted"]:
+                self._house.keeping.fold_log()
+                _log.info("retention", deleted=report["deleted"], due=report["due"], failed=report["failed"])
 
     def _keep_reserve(self) -> None:
         """Keep a ballast file, and give it up to the ledger when the disk is nearly full."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from leadglass.errors import Busy, Damaged
+from leadglass.errors import Busy, Damaged, Full
 
 __all__ = ["Database"]
 
@@ -69,7 +69,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Give the writer's transaction: committed and durable at the end, rolled back on any exception."""
+        """Give the writer's transaction: committed and durable at the end, rolled back on any exception. Raises: Full."""
         with self._writers:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
@@ -78,10 +78,14 @@ class Database:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
                     try:
                         yield connection
+                        connection.commit()
                     except BaseException:
                         connection.rollback()
                         raise
-                    connection.commit()
+                except sa.exc.OperationalError as e:
+                    if "disk is full" in str(e.orig):
+                        raise Full("the disk is full: nothing was changed.", retry_after_seconds=60) from e
+                    raise
                 finally:
                     connection.close()
             finally:

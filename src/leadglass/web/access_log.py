@@ -18,6 +18,8 @@ __all__ = ["Line", "ledger", "sentence", "story"]
 
 _PAGE: Final = 100
 _SENTENCES: Final = {  # action: (what was done, what was tried)
+    "archive:hold:list": ("looked at what is kept", "look at what is kept"),
+    "archive:hold:set": ("changed a legal hold", "change a legal hold"),
     "archive:instance:reject": ("rejected images", "reject images"),
     "archive:instance:store": ("stored images", "store images"),
     "archive:rejection:lift": ("lifted a rejection", "lift a rejection"),
@@ -92,6 +94,8 @@ def sentence(record: dict[str, Any]) -> str:
     what = str(record["details"].get("what", ""))
     if what == "unlock":
         return "unlocked the session"
+    if what == "step-up":
+        return "proved both factors anew"
     if what == "lock":
         return "locked the session"
     return f"{done} ({what})" if what and what not in {"sign-in", "sign-out"} else done

@@ -1,7 +1,8 @@
 """The web application: from the route table to ASGI.
 
 Order, from the outside in: 1 the shell (a nonce, safety headers, counts, every error to an answer); 2 routing;
-3 who is asking (authentication.py) and CSRF; 4 the handler, in a thread unless it is async. Nothing else is global.
+3 who is asking (authentication.py) and CSRF; 4 the handler, in a thread unless it is async; a form whose proof is too old
+asks for a fresh one first (step_up.py). Nothing else is global.
 Query strings, headers and bodies are never logged.
 """
 
@@ -31,6 +32,7 @@ from leadglass.web.calls import SIGN_IN, UNLOCK, Call, Operation
 from leadglass.web.health import Counters
 from leadglass.web.problem import translate
 from leadglass.web.routes import table
+from leadglass.web.step_up import with_fresh_proof
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -95,11 +97,14 @@ async def _answer(row: Operation, request: Request, house: "House", settings: "S
     else:
         who, session = await run_in_threadpool(_enter, row, request, house, peer, form)
         call = Call(**facts, who=who, session=session)
-    if inspect.iscoroutinefunction(row.handler):
-        response = await row.handler(call)
-    else:
-        response = await run_in_threadpool(row.handler, call)
-    return response  # type: ignore[no-any-return]
+    async def run(call: Call) -> Any:
+        if inspect.iscoroutinefunction(row.handler):
+            return await row.handler(call)
+        return await run_in_threadpool(row.handler, call)
+
+    if call.session is not None and call.who is not None and row.face == "page" and is_unsafe:
+        return await with_fresh_proof(call, run)  # type: ignore[no-any-return]
+    return await run(call)  # type: ignore[no-any-return]
 
 
 def _enter(row: Operation, request: Request, house: "House", peer: Peer, form: Mapping[str, str]) -> tuple[Any, Any]:

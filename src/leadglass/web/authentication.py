@@ -54,12 +54,15 @@ class Locked(Unproven):
     """The session is good and locked: pages lead to the unlock page."""
 
 
-def session_of(request: "Request", house: "House", peer: Peer) -> Any:
-    """Return the session of the cookie, or None when there is none. Raises: Unproven, for one that has ended."""
+def session_of(request: "Request", house: "House", peer: Peer, *, is_fresh: bool = False) -> Any:
+    """Return the session of the cookie, or None when there is none; `is_fresh` asks the database itself.
+
+    Raises: Unproven, for one that has ended.
+    """
     secret = request.cookies.get(COOKIE, "")
     if not secret or len(secret) > _MAX_SECRET:
         return None
-    return house.entrance.session(secret, peer)
+    return house.entrance.session(secret, peer, is_fresh=is_fresh)
 
 
 def check_csrf(request: "Request", csrf: str | None, form: Mapping[str, str]) -> None:

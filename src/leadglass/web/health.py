@@ -66,8 +66,8 @@ def readyz(call: "Call") -> Response:
 
 def metrics(call: "Call") -> Response:
     """Return this worker's counts, and what waits in the house."""
-    return PlainTextResponse(
-        call.request.app.state.counters.text() + _gauges(call.house.reconciliation.gauges()), media_type=_TEXT)
+    values = call.house.reconciliation.gauges() | call.house.keeping.scrubbing.gauges()
+    return PlainTextResponse(call.request.app.state.counters.text() + _gauges(values), media_type=_TEXT)
 
 
 def _gauges(values: dict[str, int]) -> str:

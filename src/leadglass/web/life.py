@@ -9,13 +9,13 @@ from leadglass.dicom.key_objects import REJECTION_TITLES
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.errors import Missing
 from leadglass.terms import Action, Resource, ResourceKind
-from leadglass.web.pages import may, render
-from leadglass.web.reconciliation import KIND_WORDS, needs_proof
+from leadglass.web.pages import could, may, render
+from leadglass.web.reconciliation import KIND_WORDS
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
-__all__ = ["header_of", "moments", "study_life"]
+__all__ = ["header_of", "kept_of", "moments", "study_life"]
 
 _WIDTH: Final = 1000
 _MARGIN: Final = 12
@@ -35,19 +35,32 @@ def header_of(call: "Call", uid: str) -> dict[str, Any]:
     return {"StudyInstanceUID": uid, "PatientName": "", "PatientID": ""}
 
 
-def study_life(call: "Call") -> Response:
+def study_life(call: "Call", *, error: str = "", status: int = 200) -> Response:
     """Show what happened to a study and what waits. Seen by readers of it, auditors and administrators."""
     uid = call.params["study"]
     if not is_valid_uid(uid):
         raise Missing("no such study here, or none that you may see.")
     life = call.house.life.life(call.subject, uid)
-    may_lift, wants_proof = needs_proof(call, Action.REJECTION_LIFT, Resource(kind=ResourceKind.STUDY, id=uid))
+    may_lift = could(call, Action.REJECTION_LIFT, Resource(kind=ResourceKind.STUDY, id=uid))
     events = moments(life["events"])
     return render(
-        call, "study_life.html", row=header_of(call, uid), tab="life", may_audit=True, life=life, events=events[::-1],
-        dots=_dots(events), words=KIND_WORDS, may_lift=may_lift, wants_proof=wants_proof, waiting=life["waiting"],
+        call, "study_life.html", status=status, error=error, kept=kept_of(call, uid),
+        row=header_of(call, uid), tab="life", may_audit=True, life=life, events=events[::-1],
+        dots=_dots(events), words=KIND_WORDS, may_lift=may_lift, waiting=life["waiting"],
         may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT),
         may_list=may(call, Action.TASK_LIST, ResourceKind.ARCHIVE))
+
+
+def kept_of(call: "Call", uid: str) -> dict[str, Any] | None:
+    """Return what the page of a study shows of its keeping, for those who may see it; else None."""
+    if not call.house.door.decide(call.subject, Action.HOLD_LIST, Resource(kind=ResourceKind.STUDY, id=uid)).is_permitted:
+        return None
+    try:
+        facts = call.house.keeping.show(call.subject, uid)
+    except Missing:
+        return None
+    study = Resource(kind=ResourceKind.STUDY, id=uid)
+    return facts | {"may_hold": could(call, Action.HOLD_SET, study), "may_delete": could(call, Action.STUDY_DELETE, study)}
 
 
 def moments(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -56,13 +69,15 @@ def moments(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _tone(event: dict[str, Any]) -> str:
-    return "bad" if event["outcome"] == "refused" else _TONES.get(event["what"], "quiet")
+    return "bad" if event["outcome"] in {"refused", "failed"} else _TONES.get(event["what"], "quiet")
 
 
 def _says(event: dict[str, Any]) -> str:
     details, what = event["details"], event["what"]
     count = details.get("instances")
     some = f"{count} {'instance' if count == 1 else 'instances'}" if count else ""
+    if event["outcome"] == "failed":
+        return f"Tried, and nothing was changed: {what}"
     if what == "rejected":
         if event["outcome"] == "refused":
             return "A rejection note was not followed"

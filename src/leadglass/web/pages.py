@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leadglass.terms import Subject
     from leadglass.web.calls import Call
 
-__all__ = ["RAIL", "json_body", "may", "redirect", "render", "say_json"]
+__all__ = ["RAIL", "could", "json_body", "may", "redirect", "render", "say_json"]
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
@@ -40,6 +40,7 @@ RAIL: Final = (
     Place(href="/reconciliation", label="Reconciliation", icon="reconciliation", action=Action.TASK_LIST,
           kind=ResourceKind.ARCHIVE),
     Place(href="/ledger", label="Ledger", icon="ledger", action=Action.AUDIT_READ, kind=ResourceKind.LEDGER),
+    Place(href="/keeping", label="Retention", icon="keeping", action=Action.RETENTION_LIST, kind=ResourceKind.ARCHIVE),
     Place(href="/account", label="My account", icon="account", action=Action.SELF_READ, kind=ResourceKind.PERSON),
 )
 
@@ -47,6 +48,11 @@ RAIL: Final = (
 def may(call: "Call", action: Action, kind: ResourceKind, subject: "Subject | None" = None) -> bool:
     """Return whether the subject may do this with some resource of the kind; decides what is shown, grants nothing."""
     return call.house.door.decide(subject or call.subject, action, Resource(kind=kind)).is_permitted
+
+
+def could(call: "Call", action: Action, resource: Resource) -> bool:
+    """Return whether the person may do this, perhaps after a fresh proof: then its form is shown, and asks (step_up.py)."""
+    return call.house.door.would_permit(call.subject, action, resource)
 
 
 def render(call: "Call", template: str, *, status: int = 200, headers: dict[str, str] | None = None, **facts: Any) -> Response:
@@ -57,6 +63,8 @@ def render(call: "Call", template: str, *, status: int = 200, headers: dict[str,
         "nonce": call.nonce, "csrf": session.csrf if session is not None else "",
         "me": session.display_name if session is not None else "", "is_in": is_in, "path": call.request.url.path,
         "rail": [p for p in RAIL if may(call, p.action, p.kind, session.subject)] if is_in else [],
+        "notices": call.house.keeping.notices() if is_in and may(
+            call, Action.RETENTION_LIST, ResourceKind.ARCHIVE, session.subject) else [],
         "is_part": call.request.headers.get("hx-request") == "true", "hostname": call.settings.hostname, **facts,
     }
     return HTMLResponse(_environment().get_template(template).render(context), status, headers=headers)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from leadglass.terms import Action
-from leadglass.web import access_log, enrol, life, people, reconciliation, sign_in, studies, viewer
+from leadglass.web import access_log, enrol, keeping, life, people, reconciliation, sign_in, step_up, studies, viewer
 from leadglass.web.calls import Call, Operation
 from leadglass.web.pages import redirect
 
@@ -45,6 +45,7 @@ PAGES: Final[tuple[Operation, ...]] = (
     _page("/unlock", sign_in.unlock_page, _A.SELF_SIGN_IN, is_for_locked=True),
     _page("/unlock", sign_in.unlock, _A.SELF_SIGN_IN, "POST", is_for_locked=True),
     _page("/unlock/passkey", sign_in.unlock_passkey, _A.SELF_SIGN_IN, "POST", is_for_locked=True),
+    _page("/step-up/passkey", step_up.prove_with_passkey, _A.SELF_SIGN_IN, "POST"),
     _page("/lock", sign_in.lock, _A.SELF_SIGN_OUT, "POST", is_for_locked=True),
     _page("/session", sign_in.session_state, _A.CONSOLE_USE),
     _page("/sign-out", sign_in.sign_out, _A.SELF_SIGN_OUT, "POST", is_for_locked=True),
@@ -69,12 +70,18 @@ PAGES: Final[tuple[Operation, ...]] = (
     _page("/viewer/app-config.js", viewer.app_config, _A.CONSOLE_USE),
     _page("/viewer", viewer.viewer_file, _A.CONSOLE_USE),
     _page("/viewer/{name:path}", viewer.viewer_file, _A.CONSOLE_USE),
+    _page("/studies/{study}/delete", keeping.delete_study, _A.STUDY_DELETE, "POST"),
+    _page("/studies/{study}/hold", keeping.set_hold, _A.HOLD_SET, "POST"),
+    _page("/studies/{study}/release", keeping.release_hold, _A.HOLD_SET, "POST"),
     # reconciliation
     _page("/reconciliation", reconciliation.tasks, _A.TASK_LIST),
     _page("/reconciliation/lift", reconciliation.lift_rejection, _A.REJECTION_LIFT, "POST"),
     _page("/reconciliation/{task}", reconciliation.task, _A.TASK_LIST),
     _page("/reconciliation/{task}", reconciliation.settle, _A.TASK_SETTLE, "POST"),
     # administration
+    _page("/keeping", keeping.keeping, _A.RETENTION_LIST),
+    _page("/keeping/rule", keeping.set_rule, _A.RETENTION_SET, "POST"),
+    _page("/keeping/rule/remove", keeping.remove_rule, _A.RETENTION_SET, "POST"),
     _page("/people", people.people, _A.PERSON_LIST),
     _page("/people", people.invite_person, _A.PERSON_ADD, "POST"),
     _page("/people/enrol", people.enrol_person, _A.PERSON_ENROL, "POST"),

@@ -7,12 +7,12 @@ from starlette.responses import Response
 from leadglass.access import TASKS
 from leadglass.errors import Conflict, Damaged, LeadglassError, Malformed, Missing, Refused
 from leadglass.terms import Action, Resource, ResourceKind
-from leadglass.web.pages import redirect, render
+from leadglass.web.pages import could, redirect, render
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
-__all__ = ["KIND_WORDS", "lift_rejection", "needs_proof", "settle", "task", "tasks"]
+__all__ = ["KIND_WORDS", "lift_rejection", "settle", "task", "tasks"]
 
 KIND_WORDS: Final = {
     "unsorted": ("Being compared", "It came a moment ago; what differs is being found out."),
@@ -21,14 +21,7 @@ KIND_WORDS: Final = {
     "content": ("Other content", "Pixels or attributes of the image differ, or they could not be compared."),
     "identity": ("Another patient in this study", "A new instance joined this study and names another patient."),
 }
-_FRESH: Final = "deleting-needs-a-fresh-proof"
 _VIEWS: Final = ("open", "overdue", "settled")
-
-
-def needs_proof(call: "Call", action: Action, resource: Resource) -> tuple[bool, bool]:
-    """Return (may do it now, may do it once both factors are proved again)."""
-    decision = call.house.door.decide(call.subject, action, resource)
-    return decision.is_permitted, decision.rule == _FRESH
 
 
 def tasks(call: "Call", *, error: str = "", said: str = "", status: int = 200) -> Response:
@@ -36,10 +29,10 @@ def tasks(call: "Call", *, error: str = "", said: str = "", status: int = 200) -
     view = call.request.query_params.get("view", "open")
     view = view if view in _VIEWS else "open"
     rows = call.house.reconciliation.tasks(call.subject, overdue=view == "overdue", is_open=view != "settled")
-    may_lift, wants_proof = needs_proof(call, Action.REJECTION_LIFT, Resource(kind=ResourceKind.STUDY))
+    may_lift = could(call, Action.REJECTION_LIFT, Resource(kind=ResourceKind.STUDY))
     return render(
         call, "reconciliation.html", rows=rows, view=view, views=_VIEWS, words=KIND_WORDS, error=error, said=said,
-        rejections=call.house.life.rejections(call.subject), may_lift=may_lift, wants_proof=wants_proof, status=status)
+        rejections=call.house.life.rejections(call.subject), may_lift=may_lift, status=status)
 
 
 def task(call: "Call", *, error: str = "", said: str = "", status: int = 200) -> Response:
@@ -59,10 +52,10 @@ def task(call: "Call", *, error: str = "", said: str = "", status: int = 200) ->
             differences = house.reconciliation.differences(call.subject, number, chosen["id"])
     except (Malformed, Missing, Conflict, Damaged):
         why = "The two versions could not be read side by side."
-    may_settle, wants_proof = needs_proof(call, Action.TASK_SETTLE, TASKS)
+    may_settle = could(call, Action.TASK_SETTLE, TASKS)
     return render(
         call, "reconciliation_task.html", row=found, versions=versions, chosen=chosen, differences=differences, why=why,
-        words=KIND_WORDS, error=error, said=said, status=status, may_settle=may_settle, wants_proof=wants_proof,
+        words=KIND_WORDS, error=error, said=said, status=status, may_settle=may_settle,
         sees_values=any("shown" in d for d in differences), is_study_here=house.reconciliation.may_read(
             call.subject, found["study_uid"]))
 

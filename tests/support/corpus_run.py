@@ -158,7 +158,7 @@ def _examine(house: Any, reader: Any, fate: Fate, data: bytes) -> None:
         read: Callable[[int], bytes] = lambda n: operations.frame(grant, row, n, want_raw=True)[1]  # noqa: E731
         fate.pixels, fate.pixels_why = corpus_pixels.compare(read, row, dataset)
         fate.rendered, fate.rendered_why = corpus_pixels.render(
-            lambda **how: operations.render(grant, row, **how), row)
+            lambda number, media_type: operations.render(grant, row, [number], {"media_type": media_type}), row)
         if hasattr(operations, "syntaxes_of"):
             fate.transcoded = corpus_pixels.transcode(
                 lambda uid: b"".join(operations.stream_instance(grant, row, uid)), operations.syntaxes_of(row), row, dataset)

@@ -1,6 +1,6 @@
 """One frame of an instance, read alone: as stored, as pixels, or as a picture. Ref: PS3.18 10.4.1.1.6, 8.3.5; PS3.5 A.4."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from leadglass.archive.retrieve import InstanceRow, open_instance
 from leadglass.archive.stored import StoredInstance, fragments_of
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["MAX_FRAMES_OF_A_FILM", "frame_bytes", "frame_spans", "picture", "pixel_value", "shares_bytes"]
 
 MAX_FRAMES_OF_A_FILM = 300  # frames of an image/gif
+_PLAIN: Final[dict[str, Any]] = {
+    "media_type": "image/jpeg", "viewport": None, "window": None, "quality": 90, "annotation": [], "icc": "no",
+}
 
 
 def pixel_value(reader: "BlobReader", row: InstanceRow) -> tuple[int, int]:
@@ -67,7 +70,8 @@ def shares_bytes(row: InstanceRow) -> bool:
 
 
 def picture(archive: "Archive", row: InstanceRow, numbers: list[int], wanted: dict[str, Any]) -> tuple[str, bytes]:
-    """Return (media type, picture) of frames; more than one only for image/gif. `wanted`: see archive.rendering.
+    """Return (media type, picture) of frames; more than one only for image/gif. `wanted`: see archive.rendering;
+    what it leaves out is as plain as can be.
 
     Raises: Malformed (cannot be rendered), Missing, Busy.
     """
@@ -87,5 +91,5 @@ def picture(archive: "Archive", row: InstanceRow, numbers: list[int], wanted: di
             if size > archive.settings.decode_memory_bytes // 8:
                 raise Malformed("the frames are too large for one picture.")
     source = row.transfer_syntax_uid if stored.is_encapsulated else ""
-    facts = {**wanted, "numbers": numbers, "tag": stored.pixel_tag}
+    facts = {**_PLAIN, **wanted, "numbers": numbers, "tag": stored.pixel_tag}
     return archive.decoder.render(stored.header, stored.encoding, frames, source, pixel, facts)

@@ -38,6 +38,9 @@ def test_nothing_of_a_patient_is_in_clear_anywhere(tmp_path: Path) -> None:
     ):
         assert script.get(root + path).status_code == code, path
     assert live.session().get(f"{root}?PatientName={CANARY}").status_code == 401
+    wado = f"{live.url}/wado?requestType=WADO&studyUID={ds.StudyInstanceUID}&seriesUID={ds.SeriesInstanceUID}&objectUID={ds.SOPInstanceUID}"
+    for url, code in ((wado, 200), (f"{wado}&anonymize=yes", 501), (f"{root}/{ds.StudyInstanceUID}?accept=application/zip", 200)):
+        assert script.get(url).status_code == code, code
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.dcm").write_bytes(part10(ct_slice(PatientName=f"{CANARY}^Import")))
     live.run("import", str(tmp_path / "in"))

@@ -10,14 +10,11 @@ import requests
 from joserfc import jwk, jwt
 from live_server import LiveServer
 from phantom import ct_slice, multipart, part10
+from signed_in import sign_in
 
-from leadglass.compose import Home
 from leadglass.dimse.handlers import HANDLERS
-from leadglass.identity import people, sessions
 from leadglass.policy import load_policy
-from leadglass.settings import load
 from leadglass.terms import Action
-from leadglass.web.authentication import COOKIE
 from leadglass.web.routes import table
 
 ROWS = [pytest.param(row, method, id=f"{method} {row.path}") for row in table() for method in row.methods]
@@ -35,25 +32,9 @@ def world(server: LiveServer) -> Iterator[dict[str, Any]]:
 
 
 def _person(server: LiveServer, name: str, *roles: str) -> tuple[requests.Session, str]:
-    """Return (a browser's session of a new person, its CSRF value), made by the identity room itself."""
-    import os
-
-    before = dict(os.environ)
-    os.environ.update(server.environment)
-    try:
-        with Home.open(load(server.home)).house() as house, house.database.write() as connection:
-            person = people.add(connection, name, list(roles), display_name="", referring_name="", created_by="test")
-            people.set_state(connection, person.id, "active")
-            person = people.find(connection, name)
-            secret, session = sessions.create(
-                connection, person, ("passkey",), now=time.time(), absolute_seconds=3600, address="127.0.0.1", agent="")
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    browser = server.session()
-    browser.headers["Cookie"] = f"{COOKIE}={secret}"
-    browser.headers["Sec-Fetch-Site"] = "same-origin"
-    return browser, session.csrf
+    """Return (a browser's session of a new person, its CSRF value)."""
+    browser, csrf, _ = sign_in(server, name, *roles)
+    return browser, csrf
 
 
 def _path(row: Any, ds: Any) -> str:

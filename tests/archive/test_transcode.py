@@ -147,3 +147,23 @@ def test_the_tables_agree() -> None:
     assert conversions.SOURCES == pixel_codecs.DECODABLE
     assert set(conversions.COMPRESSED_TARGETS) == pixel_codecs.ENCODABLE
     assert set(TRANSFER_SYNTAXES) >= pixel_codecs.DECODABLE
+
+
+def test_a_long_multi_frame_costs_no_more_memory_than_a_short_one(house: Any) -> None:
+    import tracemalloc
+
+    frames = 160
+    ds = ct_slice(size=512, NumberOfFrames=frames)
+    ds.PixelData = ds.PixelData * frames  # 84 MB
+    grant, row = stored(house, part10(ds))
+    del ds
+    for target, take in (("1.2.840.10008.1.2", frames), ("1.2.840.10008.1.2.2", frames), ("1.2.840.10008.1.2.5", 40)):
+        tracemalloc.start()
+        seen = 0
+        for piece in house.operations.stream_dataset(grant, row, target):
+            seen += len(piece)
+            if seen > take * 524288 // 2:
+                break
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 16 << 20, (target, peak)

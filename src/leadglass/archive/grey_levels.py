@@ -14,6 +14,7 @@ from leadglass.dicom.image_pixel import ImagePixel
 __all__ = ["coloured", "grey", "macro", "stored_values", "window_to_grey"]
 
 _MAX_LUT: Final = 65536
+_SAMPLE: Final = 4_000_000  # pixels that are looked at for a range of their own
 _LINEAR, _EXACT, _SIGMOID = "LINEAR", "LINEAR_EXACT", "SIGMOID"
 
 
@@ -43,21 +44,33 @@ def stored_values(array: Any, pixel: ImagePixel) -> Any:
 def grey(
     ds: Dataset, array: Any, pixel: ImagePixel, number: int, window: tuple[float, float, str] | None
 ) -> Any:
-    """Return frame `number` as uint8, black 0, white 255. `window`: the asker's centre, width, function. Raises: Undecodable."""
+    """Return frame `number` as uint8, black 0, white 255. `window`: the asker's centre, width, function. Raises: Undecodable.
+
+    What has fewer values than pixels is computed once a value, not once a pixel: a mammogram of 20 million pixels has
+    4096 of them.
+    """
     stored = stored_values(array, pixel)
     padding = _padding(ds, stored)
-    values = _modality(ds, stored, number)
-    unit, table = None, None
+    domain, index = stored, None
+    if stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2 and stored.size:
+        low, high = int(stored.min()), int(stored.max())
+        if high - low < stored.size:
+            domain, index = np.arange(low, high + 1, dtype=np.int64), stored.astype(np.int32) - low
+    values = _modality(ds, domain, number, signed=stored.dtype.kind == "i")
+    table = None
     if window is None:
         window, table = _voi(ds, number)
     if table is not None:
         unit = _lut(table, values, signed=bool(values.size and values.min() < 0))
-    if unit is None:
-        unit = _windowed(values, window, padding)
-    out = np.rint(unit * 255.0).astype(np.uint8)
+    elif window is not None and window[1] > 0 and (window[2] != _LINEAR or window[1] >= 1):
+        unit = window_to_grey(values, *window)
+    else:
+        unit = _stretched(values, *_own_range(values, index, padding))
+    out = np.rint(np.nan_to_num(unit) * 255.0).astype(np.uint8)
     shape = str(ds.get("PresentationLUTShape", ""))
     if shape == "INVERSE" or (not shape and pixel.photometric == "MONOCHROME1"):
         out = 255 - out
+    out = out if index is None else out[index]
     if padding is not None:
         out[padding] = 0
     return out
@@ -77,11 +90,11 @@ def _padding(ds: Dataset, stored: Any) -> Any:
     return mask if mask.any() and not mask.all() else None
 
 
-def _modality(ds: Dataset, stored: Any, number: int) -> Any:
+def _modality(ds: Dataset, stored: Any, number: int, *, signed: bool) -> Any:
     """Ref: PS3.3 C.11.1; C.7.6.16.2.9 for one frame's own."""
     table = ds.get("ModalityLUTSequence")
     if table:
-        return _lut(table[0], stored, signed=stored.dtype.kind == "i", to_unit=False)
+        return _lut(table[0], stored, signed=signed, to_unit=False)
     source = macro(ds, number, "PixelValueTransformationSequence") or ds
     slope, intercept = _number(source.get("RescaleSlope"), 1.0), _number(source.get("RescaleIntercept"), 0.0)
     return stored.astype(np.float64) * (slope or 1.0) + intercept
@@ -100,16 +113,22 @@ def _voi(ds: Dataset, number: int) -> tuple[tuple[float, float, str] | None, Dat
     return (centre, width, function if function in {_EXACT, _SIGMOID} else _LINEAR), None
 
 
-def _windowed(values: Any, window: tuple[float, float, str] | None, padding: Any) -> Any:
-    if window is not None and window[1] > 0 and (window[2] != _LINEAR or window[1] >= 1):
-        return window_to_grey(values, *window)
-    shown = values[~padding] if padding is not None else values
+def _own_range(values: Any, index: Any, padding: Any) -> tuple[float, float]:
+    """Return the values to show as black and as white where nobody says: nearly the least and the greatest there are."""
+    step = max(1, (values if index is None else index).size // _SAMPLE)
+    shown = values.ravel()[::step] if index is None else values[index.ravel()[::step]]
+    if padding is not None:
+        shown = shown[~padding.ravel()[::step]]
     shown = shown[np.isfinite(shown)]
     low, high = (float(shown.min()), float(shown.max())) if shown.size else (0.0, 1.0)
     if shown.size > 256 and high - low > 255:  # a few hot pixels do not make the rest black
         inner = np.percentile(shown, (0.2, 99.8))
         low, high = (float(inner[0]), float(inner[1])) if inner[1] > inner[0] else (low, high)
-    return np.nan_to_num(np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0))
+    return low, high
+
+
+def _stretched(values: Any, low: float, high: float) -> Any:
+    return np.clip((values - low) / max(high - low, 1e-12), 0.0, 1.0)
 
 
 def window_to_grey(values: Any, centre: float, width: float, function: str) -> Any:

@@ -45,10 +45,14 @@ _RANGE: Final = Parameter("Range", "One range of bytes.", _HEADER, "header")
 _KNOWN_TAG: Final = Parameter("If-None-Match", "ETags that the client has.", _HEADER, "header")
 _RENDERING: Final = (
     _ACCEPT,
-    Parameter("window", "centre,width[,function] (PS3.18 8.3.5.1.3).", {
-        "type": "string", "pattern": r"^-?[0-9]{1,4}(\.[0-9]{1,4})?,[1-9][0-9]{0,4}(,linear)?$"}),
-    Parameter("viewport", "width,height, in pixels (PS3.18 8.3.5.1.3).", {
-        "type": "string", "pattern": "^[1-9][0-9]{0,2},[1-9][0-9]{0,2}$"}),
+    Parameter("window", "centre,width[,function], after the modality LUT (PS3.18 8.3.5.1.4).", {
+        "type": "string", "pattern": r"^-?[0-9]{1,4}(\.[0-9]{1,4})?,[1-9][0-9]{0,4}(,linear|,linear-exact|,sigmoid)?$"}),
+    Parameter("viewport", "vw,vh or vw,vh,sx,sy,sw,sh, in pixels (PS3.18 8.3.5.1.3).", {
+        "type": "string", "pattern": "^[1-9][0-9]{0,2},[1-9][0-9]{0,2}(,[0-9]?,[0-9]?,(-?[1-9][0-9]?)?,(-?[1-9][0-9]?)?)?$"}),
+    Parameter("annotation", "Text burnt in (PS3.18 8.3.5.1.1).", {
+        "type": "string", "enum": ["patient", "technique", "patient,technique"]}),
+    Parameter("iccprofile", "Whether the colour profile is embedded or applied (PS3.18 8.3.5.1.5).", {
+        "type": "string", "enum": ["no", "yes", "srgb"]}),
     Parameter("quality", "1 to 100, of JPEG.", {"type": "integer", "minimum": 1, "maximum": 100}),
 )
 _SEARCHING: Final = (
@@ -62,7 +66,8 @@ _SEARCHING: Final = (
     *(Parameter(keyword, "An attribute to match; others of the level by keyword or tag: see the conformance statement.")
       for keyword in ("PatientID", "PatientName", "StudyDate", "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID")),
 )
-_PICTURES: Final = {"image/jpeg": "", "image/png": "", RELATED: ""}
+_PICTURES: Final = {"image/jpeg": "", "image/png": "", "image/gif": "", RELATED: "", "text/html": "", "text/plain": "",
+                    "text/xml": "", "application/pdf": "", "model/*": ""}
 _GIVEN: Final = (304, 416)
 _WATCHED: Final = "Watching"
 _RETRIEVE: Final = "Retrieve (WADO-RS)"
@@ -127,7 +132,8 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
         more=(*_GIVEN, 406),
     ),
     rendered.rendered: Described(
-        tag=_RETRIEVE, summary="Pictures (PS3.18 10.4.1.1.3)", parameters=_RENDERING, answers={200: _PICTURES}, more=(406,),
+        tag=_RETRIEVE, summary="Pictures, or a report or document (PS3.18 10.4.1.1.3)", parameters=_RENDERING,
+        answers={200: _PICTURES}, more=(406,),
     ),
     wado_uri.wado_uri: Described(
         tag=_RETRIEVE, summary="One object by a query, for old clients (WADO-URI, PS3.18 9)",
@@ -144,6 +150,6 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
     ),
     rendered.thumbnail: Described(
         tag=_RETRIEVE, summary="One small picture (PS3.18 10.4.1.1.4)", parameters=_RENDERING,
-        answers={200: {"image/jpeg": "", "image/png": ""}}, more=(406,),
+        answers={200: {"image/jpeg": "", "image/png": "", "image/gif": ""}}, more=(406,),
     ),
 }

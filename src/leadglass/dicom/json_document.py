@@ -13,7 +13,7 @@ from leadglass.errors import Malformed
 
 __all__ = ["from_json"]
 
-_VALUES_AN_ELEMENT: Final = 8  # JSON values that one data element may cost on average, with slack for lists of numbers
+_VALUES_AN_ELEMENT: Final = 5  # JSON values that one data element may cost on average, with slack for lists of numbers
 
 
 def from_json(data: bytes, limits: Limits, *, most_instances: int) -> list[dict[str, Any]]:

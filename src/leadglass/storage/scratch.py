@@ -88,6 +88,11 @@ class Scratch:
                     raise Full("the disk is full; nothing more is stored until there is room.", retry_after_seconds=60) from e
                 raise
 
+    def __del__(self) -> None:
+        """A request that was cut off twice leaves no descriptor open."""
+        if hasattr(self, "_descriptor"):
+            self.close()
+
     def __enter__(self) -> Self:
         return self
 

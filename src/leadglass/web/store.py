@@ -106,10 +106,11 @@ async def _receive(call: "Call", run: Run) -> None:
             while True:
                 data, is_done = await _gather(body, settings.association_idle_seconds)
                 if working is not None:
-                    await working
-                    working = None
+                    await asyncio.shield(working)  # time may be up for us, and not for the thread: see _settle
                 if is_done:
-                    await run_in_threadpool(_finish, run, data)
+                    working = asyncio.ensure_future(run_in_threadpool(_finish, run, data))
+                    await asyncio.shield(working)
+                    run.close()
                     return
                 working = asyncio.ensure_future(run_in_threadpool(run.feed, data))
     except TimeoutError as e:
@@ -127,6 +128,7 @@ async def _receive(call: "Call", run: Run) -> None:
         raise Malformed(f"{e} Instances stored before that: {len(run.results.stored)}.") from e
     except LeadglassError:
         await _settle(working)
+        run.close()
         await _drain(body)
         raise
     except BaseException:

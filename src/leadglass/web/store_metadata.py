@@ -19,7 +19,7 @@ from leadglass.dicom.elements import PIXEL_DATA, Limits
 from leadglass.dicom.encode import BulkPlace, Draft, Identity, identity_of, plan
 from leadglass.dicom.json_document import from_json
 from leadglass.dicom.xml_model import from_xml
-from leadglass.errors import Malformed
+from leadglass.errors import Busy, Malformed
 from leadglass.terms import Grant
 from leadglass.web.media_types import MediaRange, parse_media_type
 from leadglass.web.store_run import (
@@ -40,6 +40,8 @@ JSON: Final = "application/dicom+json"
 XML: Final = "application/dicom+xml"
 METADATA: Final = frozenset({JSON, XML})
 _FRAME: Final = re.compile(r"(.{1,4096})/frames/([1-9][0-9]{0,8})", re.DOTALL)  # as our own answers name the parts of pixel data
+_SMALL: Final = 1 << 20  # bytes of metadata that are read without waiting for a turn
+_TURN_SECONDS: Final = 3.0  # a thread that waits longer is missed elsewhere
 _MOST_INSTANCES: Final = 20_000  # as many as a multipart body can have parts
 
 
@@ -73,7 +75,7 @@ class MetadataRun(Run):
     """Parts that are metadata, then parts that are bulk data."""
 
     def __init__(self, house: "House", grant: Grant, parser: Parser, *, study: str, inner: str, turn: threading.Lock) -> None:
-        """Args: inner: the media type of the metadata parts. turn: one parse at a time in a process: it costs memory."""
+        """Args: inner: the media type of the metadata parts. turn: of this process, for large metadata."""
         super().__init__(house, grant, parser, study=study)
         settings = house.settings
         self._inner = inner
@@ -145,11 +147,22 @@ class MetadataRun(Run):
     def _part_end(self) -> None:
         if self._metadata is not None:
             data, self._metadata = bytes(self._metadata), None
-            with self._turn:
-                self._read_metadata(data)
+            self._in_turn(data)
         elif self._bulk is not None:
             self._bulk.spans.append((self._bulk_start, self._scratch.length - self._bulk_start))
             self._bulk = None
+
+    def _in_turn(self, data: bytes) -> None:
+        """Read metadata; large ones one at a time in a process, as each costs ten times its size. Raises: Busy."""
+        if len(data) <= _SMALL:
+            self._read_metadata(data)
+            return
+        if not self._turn.acquire(timeout=_TURN_SECONDS):
+            raise Busy("much metadata is being read already.", retry_after_seconds=5)
+        try:
+            self._read_metadata(data)
+        finally:
+            self._turn.release()
 
     # --- step 1: metadata ---------------------------------------------------------------------------------------
     def _read_metadata(self, data: bytes) -> None:
@@ -188,25 +201,24 @@ class MetadataRun(Run):
     # --- step 3: instances --------------------------------------------------------------------------------------
     def end(self) -> None:
         """Build what came whole. Raises: Malformed, when the body broke off: then nothing is built."""
-        try:
-            self._parser.end()
-            if self._scratch is not None:
-                self._scratch.finish()
-            bulk = {
-                uri: Bulk(spans=tuple(a.spans), syntax=a.syntax, read=self._scratch.read)
-                for uri, a in self._arrived.items() if a.spans
-            }
-            for instance in self._instances:
-                self._build(instance, bulk)
-                self._next += 1
-            self._commit()
-        finally:
-            self._close()
+        self._parser.end()
+        if self._scratch is not None:
+            self._scratch.finish()
+        bulk = {
+            uri: Bulk(spans=tuple(a.spans), syntax=a.syntax, read=self._scratch.read)
+            for uri, a in self._arrived.items() if a.spans
+        }
+        for instance in self._instances:
+            self._build(instance, bulk)
+            self._next += 1
+        self._commit()
 
-    def abandon(self) -> None:
-        """Leave nothing half done."""
-        self._close()
-        super().abandon()
+    def close(self) -> None:
+        """Let go of what is open."""
+        super().close()
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
 
     def is_out_of_resources(self) -> None:
         """Say of each instance that is not built yet that there was no room for it."""
@@ -237,8 +249,3 @@ class MetadataRun(Run):
         except Malformed:
             self._drop()
             self._fail(instance, CANNOT_UNDERSTAND)
-
-    def _close(self) -> None:
-        if self._scratch is not None:
-            self._scratch.close()
-            self._scratch = None

@@ -105,8 +105,12 @@ class Run:
 
     def abandon(self) -> None:
         """Leave nothing half done: the open instance is dropped, what is staged is committed if it can be."""
-        self._drop()
+        self.close()
         self._commit()
+
+    def close(self) -> None:
+        """Let go of what is open; may be called twice, and only when no thread is at work here."""
+        self._drop()
 
     def _drop(self) -> None:
         if self._intake is not None:

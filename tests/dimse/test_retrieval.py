@@ -546,3 +546,93 @@ def test_echo_says_what_is_wrong(port):
     with pytest.raises(Missing):
         echo(port.house, port.me, "NOBODY")
     assert [r["details"]["resource"] for _, r in ledger(port, "devices:device:echo")][-1] == "device:NOBODY"
+
+
+def test_what_is_rejected_is_not_sent(port):
+    uid = next(iter(port.stored))
+    with port.house.database.write() as connection:
+        connection.execute(t.instances.update().where(t.instances.c.sop_instance_uid == uid).values(rejection=1))
+    try:
+        with asking(port, GET, **TAKES) as asker:
+            got, last, _ = fetch(asker, identifier("STUDY", study=STUDY))
+            assert (last["Status"], counts(last)) == (0, (None, 4, 0, 0))
+            assert uid not in got
+            assert fetch(asker, identifier("IMAGE", instance=uid))[0] == {}
+    finally:
+        with port.house.database.write() as connection:
+            connection.execute(t.instances.update().where(t.instances.c.sop_instance_uid == uid).values(rejection=None))
+
+
+def test_damage_in_the_middle_breaks_one_sub_operation_not_the_rest(port):
+    """A data set has no other end than its own: the association breaks, and the others go over a new one."""
+    data, uid = ct(790, StudyInstanceUID=STUDY + ".1", PixelData=bytes(300_000))
+    other, other_uid = ct(791, StudyInstanceUID=STUDY + ".1")
+    before = set(port.objects())
+    with Client(port.plain) as client:
+        client.open()
+        assert client.store(data, CT, uid)["Status"] == 0
+        (path,) = set(port.objects()) - before
+        assert client.store(other, CT, other_uid)["Status"] == 0
+    raw = bytearray(path.read_bytes())
+    raw[-1000] ^= 1
+    path.write_bytes(raw)
+    with destination(port) as there, asking(port) as asker:
+        asker.ask(0x21, identifier("STUDY", study=STUDY + ".1"), MoveDestination="DEST")
+        last, failed = list(asker.replies())[-1]
+        assert (last["Status"], counts(last)) == (0xB000, (None, 1, 1, 0))
+        assert failed_list(failed) == [uid]
+        assert there.datasets == [other]
+    with asking(port, GET, **TAKES) as asker:
+        asker.ask(0x10, identifier("IMAGE", instance=uid))
+        kinds = []
+        while not kinds or kinds[-1] == 4:
+            kinds.append(asker.read()[0])
+        assert kinds[-1] == 7  # the association of the asker itself: nothing half is left to be taken for whole
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(("how", "bound"), [("says nothing", 40), ("accepts and says nothing", 120), ("trickles", 40)])
+def test_silent_receivers_cost_bounded_time(port, how, bound):
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(8)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            sock, _ = listening.accept()
+            with sock:
+                request = sock.recv(65536)
+                if how == "accepts and says nothing":
+                    answer = struct.pack(">HH", 1, 0) + request[10:74]
+                    for number in range(1, 7, 2):
+                        inner = bytes((number, 0, 0, 0)) + struct.pack(">BxH", 0x40, len(EXPLICIT)) + EXPLICIT.encode()
+                        answer += struct.pack(">BxH", 0x21, len(inner)) + inner
+                    sock.sendall(struct.pack(">BxI", 2, len(answer)) + answer)
+                sock.settimeout(1)
+                end = time.monotonic() + bound
+                while time.monotonic() < end:
+                    if how == "trickles":
+                        sock.sendall(b"\x02")
+                    with contextlib.suppress(TimeoutError):
+                        if not sock.recv(65536):
+                            return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    admin = port.house.administration
+    admin.devices_add(port.me, "SILENT", host="127.0.0.1", port=listening.getsockname()[1], role="workstation")
+    try:
+        began = time.monotonic()
+        with asking(port) as asker:
+            asker.sock.settimeout(bound)
+            asker.ask(0x21, identifier("IMAGE", instance=next(iter(port.stored))), MoveDestination="SILENT")
+            last, _ = list(asker.replies())[-1]
+            assert (last["Status"], counts(last)) == (0xA702, (None, 0, 1, 0))
+        assert time.monotonic() - began < bound
+    finally:
+        admin.devices_revoke(port.me, "SILENT")
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+        thread.join(bound)
+        listening.close()

@@ -29,6 +29,7 @@ from leadglass.errors import LeadglassError
 from leadglass.settings import load
 from leadglass.storage import tables as t
 from leadglass.terms import Action, Peer, Plane
+from leadglass.web.rendering_parameters import parse_rendering
 
 DATA = Path(os.environ.get("LEADGLASS_CORPUS", Path(__file__).resolve().parents[3] / "shared" / "data"))
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -157,11 +158,10 @@ def _examine(house: Any, reader: Any, fate: Fate, data: bytes) -> None:
     if row.pixel_offset != -1:
         read: Callable[[int], bytes] = lambda n: operations.frame(grant, row, n, want_raw=True)[1]  # noqa: E731
         fate.pixels, fate.pixels_why = corpus_pixels.compare(read, row, dataset)
-        fate.rendered, fate.rendered_why = corpus_pixels.render(
-            lambda number, media_type: operations.render(grant, row, [number], {"media_type": media_type}), row)
-        if hasattr(operations, "syntaxes_of"):
-            fate.transcoded = corpus_pixels.transcode(
-                lambda uid: b"".join(operations.stream_instance(grant, row, uid)), operations.syntaxes_of(row), row, dataset)
+        wanted = parse_rendering([]) | {"media_type": "image/png"}
+        fate.rendered, fate.rendered_why = corpus_pixels.render(lambda: operations.render(grant, row, [1], wanted), row)
+        fate.transcoded = corpus_pixels.transcode(
+            lambda uid: b"".join(operations.stream_instance(grant, row, uid)), operations.syntaxes_of(row), row, dataset)
 
 
 def _pydicom(data: bytes) -> Any:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 from leadglass.dicom.image_pixel import ImagePixel
@@ -20,7 +21,9 @@ from leadglass.settings import Settings
 __all__ = ["Decoder"]
 
 _HEAD = struct.Struct(">II")  # length of the JSON, length of the bytes
-_MAX_ANSWER = 2**31 - 1
+_MAX_TEXT = 65536
+_COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_PARTIAL", "YBR_RCT", "YBR_ICT"})  # what a conversion may make of colours
+_PICTURES = frozenset({"image/jpeg", "image/png", "image/gif"})
 _WAIT_SECONDS = 30.0
 
 
@@ -46,7 +49,7 @@ class Decoder:
         answer, data = self._exchange(
             {"do": "recode", "from": source, "to": target, "pixel": pixel.facts(), "planar": planar}, frame,
         )
-        return data, ImagePixel.of(answer["pixel"])
+        return data, _described(answer, pixel)
 
     def header(
         self, data: bytes, source: Encoding, target: Encoding, changes: dict[int, tuple[str, bytes] | None], syntax: str
@@ -69,6 +72,8 @@ class Decoder:
             "do": "render", "from": [encoding.explicit, encoding.little], "sizes": [len(header), *map(len, frames)],
             "source": source, "pixel": pixel.facts(), "wanted": wanted, "limits": self._limits,
         }, b"".join([header, *frames]))
+        if answer.get("media_type") not in _PICTURES:  # it becomes a header: a taken over child would make it a page
+            raise Malformed("the image could not be decoded within its limits.")
         return str(answer["media_type"]), data
 
     def report(self, header: bytes, encoding: Encoding, *, is_html: bool) -> bytes:
@@ -92,7 +97,7 @@ class Decoder:
             with self._lock:
                 self._at_work.append(child)
             try:
-                answer = _talk(child, facts, body)
+                answer = _talk(child, facts, body, self._settings.decode_memory_bytes // 2)
             except (OSError, EOFError, ValueError) as e:
                 child.kill()
                 child.wait()
@@ -138,8 +143,13 @@ class Decoder:
             _end(child)
 
 
-def _talk(child: "subprocess.Popen[bytes]", facts: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-    """Send one question, return its answer. Raises: OSError, EOFError, ValueError."""
+def _talk(
+    child: "subprocess.Popen[bytes]", facts: dict[str, Any], body: bytes, most: int
+) -> tuple[dict[str, Any], bytes]:
+    """Send one question, return its answer of at most `most` bytes. Raises: OSError, EOFError, ValueError.
+
+    A child may have been taken over by what it decodes: nothing that it says is believed, its lengths neither.
+    """
     assert child.stdin is not None
     assert child.stdout is not None
     text = json.dumps(facts).encode()
@@ -150,12 +160,30 @@ def _talk(child: "subprocess.Popen[bytes]", facts: dict[str, Any], body: bytes) 
     if len(head) < _HEAD.size:
         raise EOFError
     text_length, length = _HEAD.unpack(head)
-    if text_length > 65536 or length > _MAX_ANSWER:
+    if text_length > _MAX_TEXT or length > most:
         raise ValueError
     text, data = child.stdout.read(text_length), child.stdout.read(length)
     if len(text) < text_length or len(data) < length:
         raise EOFError
-    return json.loads(text), data
+    try:
+        answer = json.loads(text)
+    except RecursionError as e:
+        raise ValueError from e
+    if not isinstance(answer, dict):
+        raise ValueError  # noqa: TRY004 - whatever is wrong with an answer is one error
+    return answer, data
+
+
+def _described(answer: dict[str, Any], asked: ImagePixel) -> ImagePixel:
+    """Return how the frame is described now: a conversion changes its colours, nothing else. Raises: Malformed."""
+    try:
+        now = ImagePixel.of(answer["pixel"])
+    except (KeyError, TypeError) as e:
+        raise Malformed("the image could not be decoded within its limits.") from e
+    is_same = now == replace(asked, photometric=now.photometric, planar=now.planar) and now.planar in {0, 1}
+    if not is_same or now.photometric not in _COLOURS | {asked.photometric}:
+        raise Malformed("the image could not be decoded within its limits.")
+    return now
 
 
 def _close(child: "subprocess.Popen[bytes]") -> None:

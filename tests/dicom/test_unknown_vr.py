@@ -2,7 +2,7 @@
 
 import struct
 
-from wire import el
+from wire import SEQUENCE_END, el, item
 
 from leadglass.dicom.elements import Limits
 from leadglass.dicom.json_model import to_json
@@ -26,3 +26,12 @@ def test_its_value_is_little_endian_whatever_the_data_set_is() -> None:
 
 def test_a_sequence_stays_unknown() -> None:
     assert _model(el(0x00081140, "UN", b"\xfe\xff\x00\xe0\x00\x00\x00\x00"))["00081140"]["vr"] == "UN"
+
+
+def test_unknown_of_undefined_length_is_little_endian_in_a_big_endian_data_set() -> None:
+    inner = b"\x28\x00\x10\x00\x02\x00\x00\x00\x00\x02"  # Rows, implicit VR little endian
+    unknown = struct.pack(">HH2sHI", 0x0009, 0x1010, b"UN", 0, 0xFFFFFFFF) + item(inner) + SEQUENCE_END
+    after = struct.pack(">HH2sHH", 0x0028, 0x0011, b"US", 2, 7)
+    model = _model(unknown + after, little=False)
+    assert model["00091010"] == {"vr": "SQ", "Value": [{"00280010": {"vr": "US", "Value": [512]}}]}
+    assert model["00280011"] == {"vr": "US", "Value": [7]}

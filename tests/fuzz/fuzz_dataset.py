@@ -1,4 +1,4 @@
-"""Data sets: the bounded walk, the head of an instance, the JSON model.
+"""Data sets: the bounded walk, the head of an instance, the JSON model; rejection notes, image descriptions, re-encoding.
 
 Promises: only Malformed comes out; what has arrived in part never says something else than the whole; the model is
 JSON, never raises, is no more than a fixed multiple of what came in, and can be written as XML and read again.
@@ -13,8 +13,11 @@ from phantom import ct_slice, part10
 from wire import EXPLICIT, IMPLICIT, ITEM_END, SEQUENCE_END, UNDEFINED, el, identity, item, meta, open_item, sequence
 
 from leadglass.dicom.elements import DELIMITERS, Limits, needs_more, walk
+from leadglass.dicom.image_pixel import read_image_pixel
 from leadglass.dicom.json_model import to_json
+from leadglass.dicom.key_objects import parse_rejection
 from leadglass.dicom.part10 import NEED_MORE, parse_head
+from leadglass.dicom.reencode import Encoding, reencode
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.dicom.xml_model import from_xml, to_xml
@@ -35,6 +38,24 @@ def _outcome(data: bytes, syntax: str | None, *, is_complete: bool) -> object:
         return Malformed
 
 
+def _other_readers(before: bytes, explicit: bool, little: bool) -> None:
+    """What is read of the elements before the pixel data, beside the head and the model."""
+    for read in (lambda: parse_rejection(before, offset=0, explicit=explicit, little=little, limits=LIMITS),
+                 lambda: read_image_pixel(before, explicit=explicit, little=little, limits=LIMITS)):
+        try:
+            read()
+        except Malformed as e:
+            assert str(e)
+    for target in (Encoding(explicit=True, little=True), Encoding(explicit=False, little=True), Encoding(explicit=True, little=False)):
+        try:
+            other = reencode(before, source=Encoding(explicit, little), target=target, limits=LIMITS)
+        except Malformed as e:
+            assert str(e)
+            continue
+        assert len(other) <= 4 * len(before) + 100
+        list(walk(other, explicit=target.explicit, little=target.little, limits=LARGER))  # what we write, we read
+
+
 def one_input(data: bytes) -> None:
     """Byte 0 chooses the encoding, byte 1 where a first part ends; the rest is the file or the data set."""
     if len(data) < 2:
@@ -49,7 +70,10 @@ def one_input(data: bytes) -> None:
         for uid in (head.study_uid, head.series_uid, head.sop_instance_uid, head.sop_class_uid):
             assert is_valid_uid(uid)
         known = TRANSFER_SYNTAXES[head.transfer_syntax_uid]
+        before = body[head.dataset_offset : head.pixel_offset if head.pixel_offset >= 0 else None]
         body = body[head.dataset_offset :]
+        if not known.deflated:
+            _other_readers(before, known.explicit, known.little)
     assert known is not None
     if known.deflated:
         return

@@ -5,8 +5,9 @@ lengths; this walk counts depth and elements and slices only what has arrived. R
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
 
 from leadglass.dicom.dictionary import vr_of
@@ -30,7 +31,8 @@ _SEQUENCE_VRS: Final = frozenset({"", "SQ", "UN"})
 _IN_SEQUENCE: Final = 0
 _IN_ITEM: Final = 1
 _IN_FRAGMENTS: Final = 2
-_Open = tuple[int, int, bool, int]  # end offset or -1, what it is, explicit before it, bound before it
+_Reader = tuple[bool, Callable[..., tuple[int, ...]], Callable[..., tuple[int, ...]], Callable[..., tuple[int, ...]]]
+_Open = tuple[int, int, _Reader, int]  # end offset or -1, what it is, how the outside of it is read, bound before it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +76,17 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
     an incomplete buffer ends before the data set does. Not done here: values, see dicom/values.py.
     """
     stop = len(buffer) if end is None else end
-    order = "<" if little else ">"
-    unpack_short = struct.Struct(order + "HHHH").unpack_from
-    unpack_implicit = struct.Struct(order + "HHI").unpack_from
-    unpack_long = struct.Struct(order + "I").unpack_from
+    reader = _reader(explicit=explicit, little=little)
+    is_explicit, unpack_short, unpack_implicit, unpack_long = reader
     long_vrs, short_vrs = _LONG, _SHORT
     opened: list[_Open] = []  # sequences, items and fragments, outermost first
     bound = stop  # where the innermost of them that has a length ends
     count = 0
     max_elements, max_depth = limits.max_elements, limits.max_depth
-    is_explicit = explicit
     while True:
         while opened and opened[-1][0] == offset:
-            _, _, is_explicit, bound = opened.pop()
+            _, _, reader, bound = opened.pop()
+            is_explicit, unpack_short, unpack_implicit, unpack_long = reader
         if offset >= bound:
             if not is_complete and bound == stop:
                 raise _NeedsMore
@@ -107,7 +107,8 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
             if tag != _ITEM:
                 _check_delimiter(tag, opened)
                 for _ in range(_closes(tag, opened)):
-                    _, _, is_explicit, bound = opened.pop()
+                    _, _, reader, bound = opened.pop()
+                is_explicit, unpack_short, unpack_implicit, unpack_long = reader
                 offset = value
                 continue
             kind = opened[-1][1] if opened else _IN_ITEM
@@ -117,7 +118,7 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
                 if kind == _IN_FRAGMENTS:
                     raise Malformed("a fragment has no length.")
                 _check_depth(depth, max_depth)
-                opened.append((-1, _IN_ITEM, is_explicit, bound))
+                opened.append((-1, _IN_ITEM, reader, bound))
                 offset = value
                 continue
             if value + length > bound:
@@ -126,7 +127,7 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
             if kind == _IN_FRAGMENTS or not nested:
                 offset = value + length
                 continue
-            opened.append((value + length, _IN_ITEM, is_explicit, bound))
+            opened.append((value + length, _IN_ITEM, reader, bound))
             bound = value + length
             offset = value
             continue
@@ -152,9 +153,10 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
         if length == UNDEFINED:
             yield item
             _check_depth(depth, max_depth)
-            opened.append((-1, _IN_FRAGMENTS if holds_fragments(tag, vr) else _IN_SEQUENCE, is_explicit, bound))
-            if vr == "UN":  # PS3.5 6.2.2: UN of undefined length is implicit VR little endian
-                is_explicit = False
+            opened.append((-1, _IN_FRAGMENTS if holds_fragments(tag, vr) else _IN_SEQUENCE, reader, bound))
+            if vr == "UN":  # PS3.5 6.2.2: UN of undefined length is implicit VR little endian, in big endian data sets too
+                reader = _reader(explicit=False, little=True)
+                is_explicit, unpack_short, unpack_implicit, unpack_long = reader
             offset = value
             continue
         if value + length > bound:
@@ -162,11 +164,19 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
         yield item
         if nested and length and (vr == "SQ" or (not vr and vr_of(tag) == "SQ")):
             _check_depth(depth, max_depth)
-            opened.append((value + length, _IN_SEQUENCE, is_explicit, bound))
+            opened.append((value + length, _IN_SEQUENCE, reader, bound))
             bound = value + length
             offset = value
         else:
             offset = value + length
+
+
+@cache
+def _reader(*, explicit: bool, little: bool) -> _Reader:
+    """Return how element headers are read: whether a VR is there, and the three shapes that they have."""
+    order = "<" if little else ">"
+    return (explicit, struct.Struct(order + "HHHH").unpack_from, struct.Struct(order + "HHI").unpack_from,
+            struct.Struct(order + "I").unpack_from)
 
 
 def holds_fragments(tag: int, vr: str) -> bool:

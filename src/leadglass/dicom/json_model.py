@@ -51,7 +51,7 @@ def to_json(
     order = "<" if little else ">"
     root: dict[str, Any] = {}
     # One frame for each open data set: (its model, its path, its encodings, its items' list, is signed)
-    stack: list[dict[str, Any]] = [{"set": root, "path": "", "encodings": encodings_of(""), "signed": False}]
+    stack: list[dict[str, Any]] = [{"set": root, "path": "", "encodings": encodings_of(""), "signed": False, "order": order}]
     open_sets: list[dict[str, Any]] = []  # by depth: sequences and items
     view = memoryview(buffer)
     try:
@@ -67,7 +67,8 @@ def to_json(
                     item: dict[str, Any] = {}
                     path = f"{sequence['path']}/{len(sequence['items'])}/"
                     sequence["items"].append(item)
-                    open_sets.append({"set": item, "path": path, "encodings": frame["encodings"], "signed": frame["signed"]})
+                    open_sets.append({"set": item, "path": path, "encodings": frame["encodings"], "signed": frame["signed"],
+                                      "order": frame["order"]})
                 else:
                     open_sets.append({"fragments": True})
                 continue
@@ -91,9 +92,10 @@ def to_json(
                 items: list[dict[str, Any]] = []
                 frame["set"][key] = {"vr": "SQ", "Value": items}
                 open_sets.append({"items": items, "path": path, "encodings": frame["encodings"],
-                                  "signed": frame["signed"], "set": frame["set"]})
+                                  "signed": frame["signed"], "set": frame["set"],
+                                  "order": "<" if element.vr == "UN" else frame["order"]})  # Ref: PS3.5 6.2.2
                 continue
-            byte_order = order
+            byte_order = frame["order"]
             if vr == "UN" and (known := vr_of(tag)) not in {"UN", "SQ"}:  # a known element, sent on by one who did not know it
                 vr, byte_order = known, "<"  # Ref: PS3.5 6.2.2
             if vr in _BINARY and length > _BULK_BYTES:
@@ -107,7 +109,7 @@ def to_json(
                 frame["set"][key] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # what JSON is in. Ref: PS3.18 F.2.1
                 continue
             if tag == _PIXEL_REPRESENTATION and len(raw) >= 2:
-                frame["signed"] = struct.unpack_from(order + "H", raw)[0] == 1
+                frame["signed"] = struct.unpack_from(byte_order + "H", raw)[0] == 1
             frame["set"][key] = _entry(vr, raw, frame["encodings"], byte_order)
     except (needs_more, Malformed):
         pass  # what was read before the break is still right, and is all there is to show

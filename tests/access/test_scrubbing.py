@@ -259,3 +259,33 @@ def test_damaged_bytes_are_given_to_nobody(house) -> None:
         b"".join(house.operations.stream_instance(grant, row))
     with pytest.raises(LeadglassError):
         house.operations.frame(grant, row, 1, want_raw=False)
+
+
+@pytest.mark.parametrize("harm", ["flip", "lost"])
+def test_what_fails_a_read_is_a_finding_at_once_and_told_once(house, harm: str) -> None:
+    from leadglass.terms import Peer, Plane
+
+    ds = ct_slice(size=256)
+    put(house, ds)
+    me = house.entrance.local("t")
+    house.administration.clients_add(me, "reader", "service")
+    token, _ = house.administration.clients_token(me, "reader", seconds=60)
+    who = house.entrance.bearer(token, Peer(plane=Plane.WEB, address="127.0.0.1"))
+    grant = house.operations.study(who, ds.StudyInstanceUID)
+    row = house.operations.locate(grant)[0]
+    assert house.keeping.scrubbing.look(system(house)) == 0
+    if harm == "flip":
+        flip(files(house)[0], 90_000)
+    else:
+        files(house)[0].unlink()
+    for found in (1, 0, 0):
+        with pytest.raises(LeadglassError):
+            b"".join(house.operations.stream_instance(grant, row))
+        assert house.keeping.scrubbing.look(system(house)) == found
+    assert [a["findings"] for a in alerts(house)] == [1]
+    assert house.keeping.scrubbing.state()["last_ended_at"] is None  # a look is no round
+    (outcome,) = put(house, ds)
+    assert outcome.is_mended
+    grant = house.operations.study(who, ds.StudyInstanceUID)
+    assert ds.PixelData in b"".join(house.operations.stream_instance(grant, house.operations.locate(grant)[0]))
+    assert house.keeping.scrubbing.numbers()[0] == 0

@@ -26,6 +26,7 @@ from leadglass.terms import Action, Resource, ResourceKind, Subject
 if TYPE_CHECKING:
     from leadglass.access.door import Door
     from leadglass.archive import Archive
+    from leadglass.archive.scrub import Suspects
     from leadglass.storage.database import Database
 
 __all__ = ["Keeping", "said_reason"]
@@ -47,14 +48,15 @@ class Keeping:
     """One process's keeping. Safe in threads. `retention` and `scrubbing` are its two long works."""
 
     def __init__(
-        self, database: "Database", door: "Door", archive: "Archive", clock: Callable[[], float] = time.time
+        self, database: "Database", door: "Door", archive: "Archive", clock: Callable[[], float] = time.time,
+        suspects: "Suspects | None" = None,
     ) -> None:
         from leadglass.access.retention import Retention
         from leadglass.access.scrubbing import Scrubbing
 
         self._database, self._door, self._archive, self._clock = database, door, archive, clock
         self.retention: Retention = Retention(database, door, archive.settings, self.delete, clock)
-        self.scrubbing: Scrubbing = Scrubbing(database, door, archive, clock)
+        self.scrubbing: Scrubbing = Scrubbing(database, door, archive, clock, suspects)
 
     # --- delete ---------------------------------------------------------------------------------------------------
     def delete(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 
 from leadglass.archive.retention import DAY
-from leadglass.archive.scrub import Batch, next_batch, total_of
+from leadglass.archive.scrub import Batch, Suspects, next_batch, total_of, verify_named
 from leadglass.audit import Entry, Event, Outcome, append
 from leadglass.storage import tables as t
 from leadglass.terms import Action, Resource, ResourceKind, Subject
@@ -53,9 +53,11 @@ class Scrubbing:
     """One process's view of the rounds. One thread of the chores process goes round; the command line may too."""
 
     def __init__(
-        self, database: "Database", door: "Door", archive: "Archive", clock: Callable[[], float] = time.time
+        self, database: "Database", door: "Door", archive: "Archive", clock: Callable[[], float] = time.time,
+        suspects: Suspects | None = None,
     ) -> None:
         self._database, self._door, self._archive, self._clock = database, door, archive, clock
+        self._suspects = suspects or Suspects()
         self._days = archive.settings.scrub_days
         self._told_at = 0.0
 
@@ -92,6 +94,26 @@ class Scrubbing:
         else:
             this = _Round(id=row.id, phase=row.phase, cursor=row.cursor)
         return self._write(subject, this, next_batch(self._archive, this.phase, this.cursor, pace=pace)).phase != "done"
+
+    def look(self, subject: Subject) -> int:
+        """Verify what failed somebody's read in this process, so that it is a finding now and not in weeks; say how many."""
+        names = self._suspects.take()
+        if names:
+            with self._database.read() as connection:
+                known = set(connection.execute(
+                    sa.select(_f.object_name).where(_f.state == "open", _f.object_name.in_(names))).scalars())
+            names = [name for name in names if name not in known]
+        if not names:
+            return 0
+        batch = verify_named(self._archive, names)
+        self._suspects.take()  # what the verification itself has noted
+        if batch.damages:
+            with self._database.write() as connection:
+                added = connection.execute(sa.insert(t.scrub_runs).values(
+                    state="cut", started_by=subject.id, started_at=self._clock(), ended_at=self._clock()))
+            run = int(added.inserted_primary_key[0])  # type: ignore[index]
+            self._write(subject, _Round(id=run, phase="named", cursor=0), batch)
+        return len(batch.damages)
 
     def _is_due(self, connection: sa.Connection) -> bool:
         """A round begins half its days after the last one ended: the other half is for the round itself."""

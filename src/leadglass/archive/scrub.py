@@ -6,6 +6,7 @@ on where it was after a restart. What was deleted or replaced while it was read 
 """
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ from leadglass.storage import tables as t
 if TYPE_CHECKING:
     from leadglass.archive import Archive
 
-__all__ = ["PHASES", "Batch", "Damage", "next_batch", "total_of"]
+__all__ = ["PHASES", "Batch", "Damage", "Suspects", "next_batch", "total_of", "verify_named"]
 
 PHASES: Final = ("instances", "quarantine", "keys", "index", "done")
 _PAGE: Final = 200
 _NAMES: Final = 500
 _BATCH_SECONDS: Final = 2.0  # progress is written about so often
 _MOST_COUNTS: Final = 100
+_MOST_SUSPECTS: Final = 100
 _i, _s, _q = t.instances.c, t.studies.c, t.quarantine.c
 
 
@@ -51,6 +53,26 @@ class Batch:
     damages: list[Damage] = field(default_factory=list)
     whole: list[str] = field(default_factory=list)  # objects that verified
     covers: tuple[str, ...] = ()  # kinds of damage that this batch has looked for everywhere
+
+
+class Suspects:
+    """Objects that failed somebody's read, until they are looked at; at most 100. Safe in threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: set[str] = set()
+
+    def add(self, name: str) -> None:
+        """Note an object; past 100 the scheduled round finds the rest."""
+        with self._lock:
+            if len(self._names) < _MOST_SUSPECTS:
+                self._names.add(name)
+
+    def take(self) -> list[str]:
+        """Return what was noted, and forget it."""
+        with self._lock:
+            names, self._names = self._names, set()
+        return sorted(names)
 
 
 def total_of(connection: sa.Connection) -> tuple[int, int]:
@@ -88,15 +110,28 @@ def next_batch(
     return batch
 
 
+def verify_named(archive: "Archive", names: list[str]) -> Batch:
+    """Verify these objects alone, those that the index still names."""
+    batch = Batch(phase="named", cursor=0)
+    for phase, column in (("instances", _i.object_name), ("quarantine", _q.object_name)):
+        with archive.database.read() as connection:
+            rows = list(connection.execute(_SELECT[phase].where(column.in_(names))))
+        for row in rows:
+            _verify(archive, phase, row, batch, lambda _: True)
+    return batch
+
+
+_SELECT: Final = {
+    "instances": sa.select(_i.id, _s.study_uid, _i.object_name, _i.length, _i.dataset_offset, _i.digest).join(
+        t.studies, _s.id == _i.study),
+    "quarantine": sa.select(_q.id, _q.study_uid, _q.object_name, _q.length, _q.head, _q.digest),
+}
+
+
 def _rows(archive: "Archive", phase: str, cursor: int) -> list[Any]:
-    if phase == "instances":
-        query = sa.select(_i.id, _s.study_uid, _i.object_name, _i.length, _i.dataset_offset, _i.digest).join(
-            t.studies, _s.id == _i.study).where(_i.id > cursor).order_by(_i.id)
-    else:
-        query = sa.select(_q.id, _q.study_uid, _q.object_name, _q.length, _q.head, _q.digest).where(
-            _q.id > cursor).order_by(_q.id)
+    number = _i.id if phase == "instances" else _q.id
     with archive.database.read() as connection:
-        return list(connection.execute(query.limit(_PAGE)).all())
+        return list(connection.execute(_SELECT[phase].where(number > cursor).order_by(number).limit(_PAGE)).all())
 
 
 def _verify(archive: "Archive", phase: str, row: Any, batch: Batch, pace: Callable[[int], bool]) -> bool | None:

@@ -30,6 +30,7 @@ from leadglass.access.sign_in import SignIn
 from leadglass.access.study_life import StudyLife
 from leadglass.archive import Archive
 from leadglass.archive.decode import Decoder
+from leadglass.archive.scrub import Suspects
 from leadglass.audit import verify_ledger, write_checkpoint
 from leadglass.crypto.keyring import Keyring, KeySource, create_source
 from leadglass.crypto.signing import Signer, Verifier
@@ -198,7 +199,9 @@ class Home:
         door = Door(database, load_policy(settings.policies_dir), page, site=settings.site,
                     grant_seconds=settings.grant_seconds)
         study_keys = StudyKeys(database, self._keyring, page.current)
-        archive = Archive(database, PosixBlobs(settings.objects_dir), study_keys, settings, Decoder(settings))
+        suspects = Suspects()
+        blobs = PosixBlobs(settings.objects_dir, suspects.add)
+        archive = Archive(database, blobs, study_keys, settings, Decoder(settings))
         entrance = Entrance(database, door, page, settings)
         party = RelyingParty(rp_id=settings.hostname, origin=_origin(settings))
         keys = Keys(source_name=self.key_source_name, kek_version=self._keyring.kek_version,
@@ -212,7 +215,7 @@ class Home:
                 operations=operations,
                 enrolment=Enrolment(database, entrance, settings, party, self._keyring.derive("sign-in")),
                 administration=Administration(database, door, settings, keys, self.base_url),
-                keeping=Keeping(database, door, archive),
+                keeping=Keeping(database, door, archive, suspects=suspects),
                 ledger_reader=LedgerReader(
                     database, door,
                     lambda c: verify_ledger(c, verifier, self.origin, settings.home / "checkpoints"), time.time),

@@ -63,6 +63,7 @@ class Scrubber:
         is_more = False
         while not self._stop.wait(0.0 if is_more else _LOOK_SECONDS):
             try:
+                self._house.keeping.scrubbing.look(self._subject)
                 is_more = self._house.keeping.scrubbing.turn(self._subject, pace)
             except Exception as e:  # noqa: BLE001 - one fault must not end the rounds
                 is_more = False

@@ -120,14 +120,16 @@ def _follow_devices(house: "House", context: "ssl.SSLContext", stop: threading.E
 
 
 def _flush_often(house: "House") -> threading.Event:
-    """Start the thread that writes this process's counts and forgets destroyed keys; set the event to end it."""
+    """Start the thread that writes this process's counts, forgets destroyed keys and looks at what failed a read."""
     stop = threading.Event()
+    subject = house.entrance.system("scrub")
 
     def work() -> None:
         while not stop.wait(_FLUSH_SECONDS):
             try:
                 house.door.flush_counts()
                 house.archive.study_keys.forget_old()
+                house.keeping.scrubbing.look(subject)
             except Exception as e:  # noqa: BLE001 - counts are written at the next turn
                 _log.warning("counts_not_written", error=type(e).__name__)
 

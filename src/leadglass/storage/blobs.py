@@ -86,8 +86,10 @@ class BlobStore(Protocol):
 class PosixBlobs:
     """Objects as files: <root>/ab/<32 hex digits>, where ab are the name's first digits: 256 directories, made once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_damage: Callable[[str], None] = lambda _: None) -> None:
+        """Args: on_damage: told the name of an object that was not there or did not verify when it was read."""
         self._root = root
+        self._on_damage = on_damage
         self._incoming = root / "incoming"
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._known: set[Path] = set()
@@ -107,11 +109,13 @@ class PosixBlobs:
         try:
             descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError as e:
+            self._on_damage(name)
             raise Missing("an object that the index names is not there.") from e
         try:
-            return _Reader(descriptor, name, key, length)
+            return _Reader(descriptor, name, key, length, self._on_damage)
         except BaseException:
             os.close(descriptor)
+            self._on_damage(name)
             raise
 
     def scratch(self, reserve_bytes: int) -> Scratch:
@@ -215,12 +219,13 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, descriptor: int, name: str, key: bytes, length: int) -> None:
+    def __init__(self, descriptor: int, name: str, key: bytes, length: int, on_damage: Callable[[str], None]) -> None:
         if os.fstat(descriptor).st_size != stored_length(length):  # cut or grown
             raise Damaged("an object file has not the length that the index keeps.")
         header = os.pread(descriptor, HEADER_LENGTH, 0)
         self._decryptor = Decryptor(header, key, object_id=bytes.fromhex(name), length=length)
         self._descriptor = descriptor
+        self._name, self._on_damage = name, on_damage
         self.length = length
 
     def read(self, offset: int, length: int) -> bytes:
@@ -230,7 +235,11 @@ class _Reader:
             return b""
         first, last = self._decryptor.span(offset, length)
         start, size = self._decryptor.stored_range(first, last)
-        plain = self._decryptor.open_chunks(first, os.pread(self._descriptor, size, start))
+        try:
+            plain = self._decryptor.open_chunks(first, os.pread(self._descriptor, size, start))
+        except (Damaged, OSError):
+            self._on_damage(self._name)
+            raise
         skip = offset - first * CHUNK
         if skip == 0 and len(plain) == length:
             return plain

@@ -98,6 +98,8 @@ def _operation(row: "Operation", method: str, described: Described) -> dict[str,
     is_head = method == "HEAD"
     answers: dict[int, dict[str, Any]] = {}
     problems = {*described.more, *_BY_HTTP, *((400, 404, 503) if row.action is not None else ())}
+    if described.parameters:
+        problems.add(400)
     for status in problems:
         answers[status] = _answer(status, {} if status in _NO_BODY or is_head else {_PROBLEM: "Problem"})
     if row.action is not None:

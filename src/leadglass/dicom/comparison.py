@@ -77,6 +77,7 @@ def _leaves(
             names.append(str(counts[-1] - 1))
             counts.append(0)
             encodings.append(encodings[-1])
+            yield "/".join(names), Leaf("SQ", b"", little, ())  # an empty item is an item too
             continue
         if tag >> 16 == 0xFFFE or tag & 0xFFFF == 0 or tag in PIXEL_DATA:
             continue
@@ -144,7 +145,7 @@ def text_of(found: dict[str, Leaf], tag: int, *, longest: int = 200) -> str:
         return ""
     if leaf.vr == "SQ":
         items = {path.split("/")[1] for path in found if path.startswith(f"{tag:08X}/")}
-        return f"{len(items)} items"
+        return f"{len(items)} item{'s' if len(items) != 1 else ''}"
     if leaf.vr in _TEXT or leaf.vr in _ASCII:
         text = " \\ ".join(str(part) for part in _canonical(leaf, leaf.vr))
         return "".join(c for c in text if c.isprintable())[:longest]

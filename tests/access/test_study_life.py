@@ -40,7 +40,7 @@ def study(house) -> str:
     other = copy.deepcopy(ds)
     other.PatientName = "Hidden^Person"
     put(house, ds, other, rejection_note(ds))
-    house.reconcile_chores.sort(house.entrance.system("chores"))
+    house.reconcile_chores.sort(house.entrance.system("chores"), seconds=60)
     return str(ds.StudyInstanceUID)
 
 

@@ -48,7 +48,7 @@ def chores(house, *, after_days: float = 0.0) -> ReconcileChores:
 
 
 def sort(house) -> int:
-    return chores(house).sort(house.entrance.system("chores"))
+    return chores(house).sort(house.entrance.system("chores"), seconds=60)
 
 
 def tasks(house, me) -> list[dict]:

@@ -93,7 +93,7 @@ def test_killed_between_row_and_object_the_object_is_swept(tmp_path: Path) -> No
         other.PatientName = "New^Name"
         put(house, ds, other)
         me, system = house.entrance.local("t"), house.entrance.system("chores")
-        house.reconcile_chores.sort(system)
+        house.reconcile_chores.sort(system, seconds=60)
         (task,) = house.reconciliation.tasks(me)
         house.reconciliation.dismiss(me, task["id"], "for a try")
 

@@ -1,6 +1,7 @@
 """From the invitation to the image, and from the image to the ledger: exactly this person saw exactly this study."""
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,6 +198,14 @@ def test_from_the_invitation_to_the_image_to_the_ledger(world: SimpleNamespace) 
     look(page, "study")
     reads = [r for r in live.ledger() if r["action"] == "archive:study:read" and r["event"] == "decision"]
     assert [(r["subject"]["name"], r["study"], r["outcome"]) for r in reads] == [("rita", world.study, "done")]
+    with page.expect_download() as taken:  # a file to take away, under a right of its own
+        page.get_by_role("link", name="Export").click()
+    assert taken.value.suggested_filename == "study.zip"
+    with zipfile.ZipFile(taken.value.path()) as archive:
+        assert archive.testzip() is None
+        assert len([name for name in archive.namelist() if name.startswith("DICOM/")]) == len(world.slices)
+    page.goto(f"{live.url}/studies/{world.study}/access")
+    expect(page.get_by_text("took this study away as a file (whole", exact=False)).to_be_visible()
     page.goto(f"{live.url}/account")
     look(page, "account")
     # Out at once when disabled.

@@ -12,7 +12,7 @@ from leadglass.access.search_scope import scope, study_resource
 from leadglass.archive import Archive
 from leadglass.archive.conversions import targets_of
 from leadglass.archive.documents import document, renderings_of
-from leadglass.archive.frames import frame_bytes, picture
+from leadglass.archive.frames import frame_bytes, frame_in, picture
 from leadglass.archive.ingest import Intake, Outcome, Staged
 from leadglass.archive.retrieve import InstanceRow, locate, metadata
 from leadglass.archive.search import SearchQuery, count, search
@@ -185,6 +185,13 @@ class Operations:
         uid, data = frame_bytes(self._archive, row, number, want_raw=want_raw)
         self._door.count(grant, frames=1, octets=len(data))
         return uid, data
+
+    def frame_in(self, grant: Grant, row: InstanceRow, number: int, target: str) -> bytes:
+        """Return frame `number` (from 1) in a compressed transfer syntax of `syntaxes_of`. Raises: Missing, Malformed, Busy."""
+        self._readable(grant)
+        data = frame_in(self._archive, row, number, target)
+        self._door.count(grant, frames=1, octets=len(data))
+        return data
 
     def bulk(self, grant: Grant, row: InstanceRow, path: str) -> bytes:
         """Return the value of the element that a BulkDataURI of `metadata` named. Raises: Missing."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
+from leadglass.archive.conversions import targets_of
 from leadglass.archive.retrieve import InstanceRow, open_instance
 from leadglass.archive.stored import StoredInstance, fragments_of
 from leadglass.dicom.elements import UNDEFINED, Limits, walk
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from leadglass.archive import Archive
     from leadglass.storage.blobs import BlobReader
 
-__all__ = ["MAX_FRAMES_OF_A_FILM", "frame_bytes", "frame_spans", "picture", "pixel_value", "shares_bytes"]
+__all__ = ["MAX_FRAMES_OF_A_FILM", "frame_bytes", "frame_in", "frame_spans", "picture", "pixel_value", "shares_bytes"]
 
 MAX_FRAMES_OF_A_FILM = 300  # frames of an image/gif
 _PLAIN: Final[dict[str, Any]] = {
@@ -62,6 +63,22 @@ def frame_bytes(archive: "Archive", row: InstanceRow, number: int, *, want_raw: 
     if stored.is_encapsulated:
         data, _ = archive.decoder.recode(data, row.transfer_syntax_uid, "", pixel, planar=pixel.planar)
     return EXPLICIT_LITTLE, data
+
+
+def frame_in(archive: "Archive", row: InstanceRow, number: int, target: str) -> bytes:
+    """Return frame `number` (from 1) in the compressed transfer syntax `target`, without loss.
+
+    Raises: Missing, Malformed (not one of `targets_of`, or it cannot be converted after all), Busy.
+    """
+    if row.pixel_offset == -1 or not 1 <= number <= row.frames:
+        raise Missing("no such frame in this instance.")
+    if target not in targets_of(row) or not TRANSFER_SYNTAXES[target].encapsulated:
+        raise Malformed("the frame cannot be given in this transfer syntax.")
+    with open_instance(archive, row) as reader:
+        stored = StoredInstance(reader, row, archive.settings)
+        pixel = stored.described()
+        data = stored.frame(pixel, number)
+    return archive.decoder.recode(data, row.transfer_syntax_uid if stored.is_encapsulated else "", target, pixel)[0]
 
 
 def shares_bytes(row: InstanceRow) -> bool:

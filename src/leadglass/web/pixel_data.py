@@ -36,6 +36,10 @@ __all__ = ["OCTETS", "Chosen", "choose", "frames", "give_frames", "give_pixels",
 
 OCTETS: Final = "application/octet-stream"
 _ALIASES: Final = {"image/x-jls": "image/jls", "image/x-dicom-rle": "image/dicom-rle"}  # of editions before 2017
+_DEFAULTS: Final = {  # what an image type means where no transfer syntax is named. Ref: PS3.18 table 8.7.3-5
+    "image/jpeg": "1.2.840.10008.1.2.4.70", "image/jls": "1.2.840.10008.1.2.4.80", "image/jp2": "1.2.840.10008.1.2.4.90",
+    "image/jphc": "1.2.840.10008.1.2.4.201", "image/dicom-rle": "1.2.840.10008.1.2.5",
+}
 _Parts = Iterator[tuple[dict[str, str], Iterable[bytes]]]
 
 
@@ -46,6 +50,7 @@ class Chosen:
     range: MediaRange  # the one that won
     media_type: str  # of a part, as the client has called it
     is_raw: bool  # plain little endian pixels, decoded if need be
+    target: str = ""  # the compressed transfer syntax into which frames are converted, without loss
 
     @property
     def is_multipart(self) -> bool:
@@ -53,11 +58,12 @@ class Chosen:
         return self.range.is_multipart or self.range.type in {"*/*", "multipart/*"}
 
 
-def choose(wanted: list[MediaRange], row: Any, *, is_one: bool) -> Chosen:
+def choose(wanted: list[MediaRange], row: Any, possible: tuple[str, ...] = (), *, is_one: bool) -> Chosen:
     """Return how frames or pixel data go out. Raises: HTTPException 406, with what there is.
 
     `transfer-syntax=*` takes what is stored. Plain octets without a syntax are Explicit VR Little Endian pixels
-    (PS3.18 8.7.3.3.1), which is how native frames lie here anyhow. Args: is_one: False, where only parts can carry it.
+    (PS3.18 8.7.3.3.1), which is how native frames lie here anyhow. Args: possible: transfer syntaxes into which frames may
+    be converted. is_one: False, where only parts can carry it.
     """
     syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
     stored = syntax.media_type.lower() if syntax.encapsulated else OCTETS
@@ -72,6 +78,9 @@ def choose(wanted: list[MediaRange], row: Any, *, is_one: bool) -> Chosen:
         if inner == "*/*" or (covers(name, stored) and stored != OCTETS and asked in {"", "*", syntax.uid}):
             return Chosen(one, inner if name == stored else syntax.media_type if stored != OCTETS else OCTETS,
                           not syntax.encapsulated)
+        target = _target(name, asked, possible)
+        if target:
+            return Chosen(one, inner, is_raw=False, target=target)
         if not covers(inner, OCTETS):
             continue
         if asked in {"*", syntax.uid}:  # octets in any transfer syntax: the client reads the part's own parameter
@@ -82,6 +91,12 @@ def choose(wanted: list[MediaRange], row: Any, *, is_one: bool) -> Chosen:
     if not is_video and stored != OCTETS:
         offer += f', multipart/related; type="{OCTETS}"; transfer-syntax={EXPLICIT_LITTLE}'
     raise not_acceptable(offer)
+
+
+def _target(name: str, asked: str, possible: tuple[str, ...]) -> str:
+    """Return the transfer syntax that a media type names, if frames can be converted into it. Ref: PS3.18 table 8.7.3-5."""
+    uid = _DEFAULTS.get(name, "") if asked in {"", "*"} else asked
+    return uid if uid in possible and TRANSFER_SYNTAXES[uid].media_type == name else ""
 
 
 def _is_as_stored(row: Any, *, is_raw: bool) -> bool:
@@ -115,9 +130,11 @@ def give_frames(call: "Call", grant: Grant, row: Any, numbers: list[int]) -> "Re
         raise Missing("no such frame in this instance.")
     if _is_video(row):
         raise not_acceptable("the whole video, at /pixeldata of this instance")
-    chosen = choose(accepted(call.request), row, is_one=len(numbers) == 1)
-    is_stored = _is_as_stored(row, is_raw=chosen.is_raw)
-    etag = etag_of(["frames", row.digest, str(numbers), chosen.media_type, str(chosen.is_multipart), str(is_stored)],
+    possible = call.house.operations.syntaxes_of(row)
+    chosen = choose(accepted(call.request), row, possible, is_one=len(numbers) == 1)
+    is_stored = not chosen.target and _is_as_stored(row, is_raw=chosen.is_raw)
+    kind = chosen.target or chosen.media_type
+    etag = etag_of(["frames", row.digest, str(numbers), kind, str(chosen.is_multipart), str(is_stored)],
                    is_weak=not is_stored)
     known = not_modified(call, etag)
     if known is not None:
@@ -148,14 +165,21 @@ def _frame(
         if spans is not None:
             length = sum(size for _, size in spans)
             return _stored_uid(row), Stretch(length, lambda a, b: operations.part(grant, row, spans, a, b))
-    uid, data = operations.frame(grant, row, number, want_raw=chosen.is_raw)
+    uid, data = _made(call, grant, row, number, chosen)
     return uid, in_memory(data)
+
+
+def _made(call: "Call", grant: Grant, row: Any, number: int, chosen: Chosen) -> tuple[str, bytes]:
+    """Return (transfer syntax UID, bytes) of a frame as chosen."""
+    if chosen.target:
+        return chosen.target, call.house.operations.frame_in(grant, row, number, chosen.target)
+    return call.house.operations.frame(grant, row, number, want_raw=chosen.is_raw)
 
 
 def _frame_parts(call: "Call", grant: Grant, row: Any, numbers: list[int], chosen: Chosen, where: str = "") -> _Parts:
     for number in numbers:
         call.house.door.check(grant)
-        uid, data = call.house.operations.frame(grant, row, number, want_raw=chosen.is_raw)
+        uid, data = _made(call, grant, row, number, chosen)
         headers = {"Content-Type": f"{chosen.media_type}; transfer-syntax={uid}"}
         if where:
             headers["Content-Location"] = f"{where}/frames/{number}"

@@ -28,7 +28,7 @@ from leadglass.dimse.status import (
 )
 from leadglass.dimse.suboperations import Item, Tally, transfer
 from leadglass.dimse.wire import PeerGone, Severed
-from leadglass.errors import Busy, LeadglassError, Malformed, Missing, Refused, Unproven
+from leadglass.errors import LeadglassError, Malformed, Missing, Refused, Unproven
 from leadglass.terms import Action
 
 __all__ = ["GetReceiver", "MoveReceiver"]
@@ -113,6 +113,7 @@ class MoveReceiver(Retrieval):
         try:
             while allowed and not self.is_cancelled and breaks < _MOST_BREAKS:
                 batch, proposals = self._batch(allowed)
+                size = len(batch)
                 try:
                     with association(self._house, self._destination, proposals) as requestor:
                         yield from transfer(
@@ -124,7 +125,7 @@ class MoveReceiver(Retrieval):
                 except (LeadglassError, PeerGone) as e:
                     breaks += 1
                     tally.why = tally.why or _words(e)
-                    if isinstance(e, Busy | Refused):
+                    if len(batch) == size:  # it came to nothing: it would again
                         breaks = _MOST_BREAKS
                 allowed.extendleft(reversed(batch))
             if not self.is_cancelled:

@@ -17,6 +17,7 @@ from phantom import multipart
 
 from leadglass.dicom.elements import Limits
 from leadglass.dicom.part10 import Head, parse_head
+from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES
 from leadglass.errors import Malformed
 
 GROWTH = 400 << 20  # proportional memory of all processes together
@@ -51,7 +52,7 @@ def bounded(live: LiveServer, request: pytest.FixtureRequest, pytestconfig: pyte
 
 
 def _heads() -> dict[str, Head]:
-    """Return path -> head of every file that must be taken."""
+    """Return path -> head of every file that must be taken: whole, and of a SOP class that the standard names."""
     found = {}
     for row in manifest():
         data = (DATA / row["path"]).read_bytes()
@@ -59,7 +60,7 @@ def _heads() -> dict[str, Head]:
             head = parse_head(data, is_complete=True, limits=Limits())
         except Malformed:
             continue
-        if head is not None and head.pixel_end <= len(data):
+        if head is not None and head.pixel_end <= len(data) and head.sop_class_uid in STORAGE_SOP_CLASSES:
             found[row["path"]] = head
     return found
 

@@ -56,7 +56,8 @@ one are held in the first archive, and tried again in later ones, so that their 
 ## Refused
 
 Nothing of a refused file is kept. STOW-RS answers 0xC000 for the part, C-STORE 0xC000 with the reason as its comment, and
-`leadglass import` lists the reason.
+`leadglass import` lists the reason. A SOP class that the standard does not name is taken by `leadglass import` alone: STOW-RS answers 0x0122,
+and C-STORE finds no presentation context.
 
 {refused}
 ## Stored, and not rendered

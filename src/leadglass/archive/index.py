@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from leadglass.archive.further import keep, models_of
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
-from leadglass.archive.names import fold
+from leadglass.archive.names import fold, listed
 from leadglass.archive.quarantine import Quarantine
 from leadglass.archive.rejections import REJECTED, find_rejection, recount_study, take_again
 from leadglass.archive.tasks import Place, join_task
@@ -29,11 +29,11 @@ _b, _s, _e, _i = sa.bindparam, t.studies.c, t.series.c, t.instances.c
 _FIND_INSTANCE = sa.select(_i.id, _i.digest, _i.rejection, _i.study, _s.study_uid, _s.patient_id).join_from(
     t.instances, t.studies, _i.study == _s.id).where(_i.sop_instance_uid == _b("uid"))
 _FIND_STUDY = sa.select(
-    _s.id, _s.modalities, _s.patient_id, _s.issuer_of_patient_id, _s.patient_name_key, _s.patient_birth_date,
+    _s.id, _s.patient_id, _s.issuer_of_patient_id, _s.patient_name_key, _s.patient_birth_date,
 ).where(_s.study_uid == _b("uid"))
 _FIND_SERIES = sa.select(_e.id).where(_e.study == _b("of"), _e.series_uid == _b("uid"))
 _GROW_STUDY = sa.update(t.studies).where(_s.id == _b("of")).values(
-    instance_count=_s.instance_count + 1, changed_at=_b("now"), modalities=_b("found"))
+    instance_count=_s.instance_count + 1, changed_at=_b("now"))
 _GROW_SERIES = sa.update(t.series).where(_e.id == _b("of")).values(instance_count=_e.instance_count + 1)
 _ADD_INSTANCE = sa.insert(t.instances)
 
@@ -119,20 +119,16 @@ def _study(connection: sa.Connection, staged: Staged, now: float, site: str) -> 
     """Return (the study's id, what the instance contradicts); a new one takes its attributes from the first instance."""
     a, s = staged.head.attributes, t.studies
     row = connection.execute(_FIND_STUDY, {"uid": staged.head.study_uid}).first()
-    mark = f"\\{a.modality}\\" if a.modality else ""
     if row is None:
         model, _ = models_of(staged.head)
         added = connection.execute(sa.insert(s).values(
-            **study_values(a), attributes=json.dumps(model), study_uid=staged.head.study_uid, modalities=mark, site=site,
+            **study_values(a), attributes=json.dumps(model), study_uid=staged.head.study_uid, modalities="", site=site,
             series_count=0, instance_count=1, received_at=now, changed_at=now,
         ))
         new = int(added.inserted_primary_key[0])  # type: ignore[index]
         keep(connection, new, None, model, names=names_of(a))
         return new, ()
-    found = row.modalities
-    if mark and mark not in found:
-        found = "\\" + "\\".join(sorted({*found.strip("\\").split("\\"), a.modality} - {""})) + "\\"
-    connection.execute(_GROW_STUDY, {"of": row.id, "now": now, "found": found})
+    connection.execute(_GROW_STUDY, {"of": row.id, "now": now})
     return int(row.id), _contradictions(row, a)
 
 
@@ -147,7 +143,8 @@ def _series(connection: sa.Connection, staged: Staged, study: int) -> int:
         **series_values(a), attributes=json.dumps(model), study=study, series_uid=staged.head.series_uid, instance_count=1))
     new = int(found.inserted_primary_key[0])  # type: ignore[index]
     keep(connection, study, new, model)
-    connection.execute(
-        sa.update(t.studies).where(t.studies.c.id == study).values(series_count=t.studies.c.series_count + 1)
-    )
+    # A study's modalities are those of its series, as in a recount: a series has one. Ref: PS3.3 C.7.3.1.
+    there = connection.execute(sa.select(_s.modalities).where(_s.id == study)).scalar_one()
+    connection.execute(sa.update(t.studies).where(_s.id == study).values(
+        series_count=_s.series_count + 1, modalities=listed([*there.split("\\"), a.modality])))
     return new

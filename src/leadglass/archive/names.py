@@ -1,13 +1,14 @@
-"""Person names for matching: folded, group by group, and by sound. Ref: PS3.5 6.2.1, PS3.4 C.2.2.2.1.
+"""What the index matches by: names folded, group by group, and by sound; lists. Ref: PS3.5 6.2.1, PS3.4 C.2.2.2.1.
 
 Matching of names does not heed case, accents or the kind of delimiter; that is what PS3.4 allows for the VR PN.
 """
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["fold", "groups_of", "sound", "words_of"]
+__all__ = ["fold", "groups_of", "listed", "sound", "words_of"]
 
 _VOICING: Final = {"\u3099", "\u309a"}  # Japanese marks that make another syllable, not an accent
 _PAIRS: Final = (  # what is written differently and heard alike, longest first
@@ -35,6 +36,12 @@ def groups_of(text: str) -> list[str]:
     """Return the folded component groups of a name that has more than one; none for a name of one group."""
     groups = [fold(group) for group in text.split("=")]
     return [group for group in groups if group] if len(groups) > 1 else []
+
+
+def listed(values: Iterable[str]) -> str:
+    """Return values as a column holds them that is asked for one of them: each once, sorted, a backslash on both ends."""
+    found = sorted({*values} - {""})
+    return "\\" + "\\".join(found) + "\\" if found else ""
 
 
 def words_of(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from leadglass.archive.names import listed
 from leadglass.dicom.key_objects import STAYS_REJECTED, RejectionNote
 from leadglass.storage import tables as t
 
@@ -120,7 +121,6 @@ def recount_study(connection: sa.Connection, study: int, now: float | None = Non
     connection.execute(sa.update(t.series).where(_e.study == study).values(instance_count=inside))
     rows = connection.execute(
         sa.select(_e.modality, _e.instance_count).where(_e.study == study, _e.instance_count > 0)).all()
-    modalities = sorted({row.modality for row in rows} - {""})
     connection.execute(sa.update(t.studies).where(_s.id == study).values(
         series_count=len(rows), instance_count=sum(row.instance_count for row in rows),
-        modalities="\\" + "\\".join(modalities) + "\\" if modalities else "", **({"changed_at": now} if now else {})))
+        modalities=listed(row.modality for row in rows), **({"changed_at": now} if now else {})))

@@ -13,7 +13,7 @@ from small_house import ct_slice, part10, put, small_house, subject
 
 from leadglass.access import ARCHIVE, SearchQuery
 from leadglass.access.door import NeedsProof
-from leadglass.archive.retention import DAY
+from leadglass.archive.life.retention import DAY
 from leadglass.compose.home import Home
 from leadglass.errors import Busy, Conflict, LeadglassError, Malformed, Missing, Refused
 from leadglass.settings import load

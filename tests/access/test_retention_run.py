@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from small_house import ct_slice, put, small_house
 
 from leadglass.access.retention import Retention
-from leadglass.archive.retention import DAY
+from leadglass.archive.life.retention import DAY
 from leadglass.errors import Conflict, Malformed
 from leadglass.storage import tables as t
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from small_house import ct_slice, put, small_house
 
 from leadglass.access.scrubbing import Scrubbing
-from leadglass.archive.retention import DAY
+from leadglass.archive.life.retention import DAY
 from leadglass.compose.home import Home
 from leadglass.errors import LeadglassError
 from leadglass.settings import load

@@ -13,8 +13,8 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 from small_house import put, reader, small_house
 
-from leadglass.archive.conversions import COMPRESSED_TARGETS
-from leadglass.archive.pixel_codecs import decode_frame
+from leadglass.archive.pixels.conversions import COMPRESSED_TARGETS
+from leadglass.archive.pixels.pixel_codecs import decode_frame
 from leadglass.dicom.image_pixel import image_pixel
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

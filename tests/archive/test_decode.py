@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leadglass.archive.decode import Decoder
-from leadglass.archive.pixel_codecs import DECODABLE, ENCODABLE, encode_frame
+from leadglass.archive.pixels.decode import Decoder
+from leadglass.archive.pixels.pixel_codecs import DECODABLE, ENCODABLE, encode_frame
 from leadglass.dicom.image_pixel import ImagePixel
 from leadglass.dicom.reencode import Encoding
 from leadglass.errors import Malformed
@@ -41,7 +41,7 @@ def test_walls_leave_nothing_but_the_pipes() -> None:
     """Run in a process of its own: after the walls there is no file, no network, no program, no other process."""
     script = textwrap.dedent("""
         import os, socket, subprocess, sys
-        from leadglass.archive.decode_walls import close_in, limit_memory
+        from leadglass.archive.pixels.decode_walls import close_in, limit_memory
         limit_memory(2**29)
         parent = os.getppid()
         assert close_in()

@@ -11,7 +11,7 @@ import tracemalloc
 
 import pytest
 
-from leadglass.archive.decode import _described, _talk
+from leadglass.archive.pixels.decode import _described, _talk
 from leadglass.dicom.image_pixel import ImagePixel
 from leadglass.errors import Malformed
 

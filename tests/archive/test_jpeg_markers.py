@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadglass.archive.jpeg_markers import colours_of, without_application_data
+from leadglass.archive.pixels.jpeg_markers import colours_of, without_application_data
 
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00d\x00\x00\x00\x00"
 JFIF = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"

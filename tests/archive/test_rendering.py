@@ -16,9 +16,9 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from leadglass.archive.grey_levels import window_to_grey
-from leadglass.archive.pixel_codecs import Undecodable
-from leadglass.archive.rendering import render
+from leadglass.archive.pixels.grey_levels import window_to_grey
+from leadglass.archive.pixels.pixel_codecs import Undecodable
+from leadglass.archive.pixels.rendering import render
 from leadglass.dicom.image_pixel import ImagePixel
 
 WANTED: dict[str, Any] = {"viewport": None, "window": None, "quality": 90, "annotation": [], "icc": "no", "media_type": "image/png",

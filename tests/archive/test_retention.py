@@ -7,8 +7,8 @@ import pytest
 import sqlalchemy as sa
 from small_house import ct_slice, put, small_house
 
-from leadglass.archive.rejections import recount_study
-from leadglass.archive.retention import DAY, Rule, Rules, due_of, due_studies, is_on_hold, load_rules, set_rule, start_of
+from leadglass.archive.life.rejections import recount_study
+from leadglass.archive.life.retention import DAY, Rule, Rules, due_of, due_studies, is_on_hold, load_rules, set_rule, start_of
 from leadglass.errors import Missing
 from leadglass.storage import tables as t
 

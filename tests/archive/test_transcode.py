@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.utils import pixel_array
 from small_house import ct_slice, part10, put, reader, small_house
 
-from leadglass.archive import conversions, pixel_codecs
+from leadglass.archive.pixels import conversions, pixel_codecs
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.errors import Malformed
 

@@ -11,11 +11,11 @@ from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.dimse import status
 from leadglass.dimse.handlers import HANDLERS
-from leadglass.web import store_run
-from leadglass.web.api_description import DESCRIBED
-from leadglass.web.openapi import document
+from leadglass.web.dicomweb import store_run
+from leadglass.web.dicomweb.api_description import DESCRIBED
+from leadglass.web.dicomweb.openapi import document
+from leadglass.web.dicomweb.store_answer import STORED_WITH_WARNING
 from leadglass.web.routes import api_table
-from leadglass.web.store_answer import STORED_WITH_WARNING
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 

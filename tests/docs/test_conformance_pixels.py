@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-from leadglass.archive import conversions, pixel_codecs
-from leadglass.archive.documents import renderings_of
-from leadglass.archive.frames import MAX_FRAMES_OF_A_FILM
+from leadglass.archive.pixels import conversions, pixel_codecs
+from leadglass.archive.pixels.documents import renderings_of
+from leadglass.archive.pixels.frames import MAX_FRAMES_OF_A_FILM
 from leadglass.archive.retrieve import InstanceRow
 from leadglass.dicom.transfer_syntaxes import BIG_ENDIAN, TRANSFER_SYNTAXES
-from leadglass.web.rendering_parameters import ANNOTATIONS, FUNCTIONS, KNOWN, MAX_SIDE, PROFILES
+from leadglass.web.dicomweb.rendering_parameters import ANNOTATIONS, FUNCTIONS, KNOWN, MAX_SIDE, PROFILES
 
 TEXT = (Path(__file__).parents[2] / "docs/reference/conformance/pixels.md").read_text("utf-8")
 

@@ -10,8 +10,8 @@ from typing import Any
 from phantom import multipart
 
 from leadglass.errors import Malformed
-from leadglass.web.media_types import parse_accept, parse_media_type
-from leadglass.web.multipart import BodyData, MultipartParser, PartBegin, PartEnd
+from leadglass.web.dicomweb.media_types import parse_accept, parse_media_type
+from leadglass.web.dicomweb.multipart import BodyData, MultipartParser, PartBegin, PartEnd
 
 
 def _parts(body: bytes, sizes: bytes) -> list[Any]:

@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 
 from leadglass.dicom.values import parse_date_range, parse_time_range
 from leadglass.errors import Malformed
-from leadglass.web.conditional import Unsatisfiable, is_unchanged, parse_range
-from leadglass.web.media_types import parse_accept, parse_media_type
-from leadglass.web.rendering_parameters import parse_rendering
-from leadglass.web.search_query import parse_query
+from leadglass.web.dicomweb.conditional import Unsatisfiable, is_unchanged, parse_range
+from leadglass.web.dicomweb.media_types import parse_accept, parse_media_type
+from leadglass.web.dicomweb.rendering_parameters import parse_rendering
+from leadglass.web.dicomweb.search_query import parse_query
 
 ETAG = '"abc"'
 

@@ -29,7 +29,7 @@ from leadglass.errors import LeadglassError
 from leadglass.settings import load
 from leadglass.storage import tables as t
 from leadglass.terms import Action, Peer, Plane
-from leadglass.web.rendering_parameters import parse_rendering
+from leadglass.web.dicomweb.rendering_parameters import parse_rendering
 
 DATA = Path(os.environ.get("LEADGLASS_CORPUS", Path(__file__).resolve().parents[3] / "shared" / "data"))
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")

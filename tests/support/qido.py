@@ -11,7 +11,7 @@ from starlette.requests import Request
 from leadglass.access import House
 from leadglass.terms import Subject
 from leadglass.web.calls import Call
-from leadglass.web.search import search
+from leadglass.web.dicomweb.search import search
 
 
 class Reply:

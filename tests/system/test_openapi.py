@@ -10,8 +10,8 @@ from live_server import LiveServer
 from phantom import ct_slice, multipart, part10
 from schemathesis.openapi.loaders import from_dict
 
-from leadglass.web.api_description import DESCRIBED
-from leadglass.web.openapi import document
+from leadglass.web.dicomweb.api_description import DESCRIBED
+from leadglass.web.dicomweb.openapi import document
 from leadglass.web.routes import table
 
 SUPPORT = Path(__file__).parents[1] / "support"

@@ -21,7 +21,7 @@ from pydicom.uid import MPEG4HP41, ExplicitVRLittleEndian, JPEGBaseline8Bit, Vid
 
 from leadglass.dicom.elements import Limits
 from leadglass.dicom.xml_model import from_xml
-from leadglass.web.multipart import BodyData, MultipartParser, PartBegin
+from leadglass.web.dicomweb.multipart import BodyData, MultipartParser, PartBegin
 
 ELE, JPEG_BASELINE, JPEG2000, JPEG_LS, RLE = (f"1.2.840.10008.1.2{n}" for n in (".1", ".4.50", ".4.91", ".4.80", ".5"))
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-from leadglass.web.codings import choose_coding, packed
-from leadglass.web.conditional import Range, Unsatisfiable, boundary_of, etag_of, is_unchanged, parse_range, with_coding
+from leadglass.web.dicomweb.codings import choose_coding, packed
+from leadglass.web.dicomweb.conditional import Range, Unsatisfiable, boundary_of, etag_of, is_unchanged, parse_range, with_coding
 
 TAG = etag_of(["a", b"b"])
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from leadglass.web import pages
-from leadglass.web.studies import parse_words
-from leadglass.web.viewer import app_config, resolve
+from leadglass.web.console import pages
+from leadglass.web.console.studies import parse_words
+from leadglass.web.console.viewer import app_config, resolve
 
 TODAY = date(2026, 11, 24)
 

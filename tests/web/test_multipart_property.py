@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadglass.errors import Malformed
-from leadglass.web.multipart import BodyData, MultipartParser, PartBegin, PartEnd
+from leadglass.web.dicomweb.multipart import BodyData, MultipartParser, PartBegin, PartEnd
 
 PARTS = [b"", b"\r\n", b"--x", b"\r\n--", b"a" * 3000, b"\r\n--x-not-the-boundary\r\n" * 20, bytes(range(256))]
 BODY = b"".join(b"--x-b\r\nContent-Type: application/dicom\r\n\r\n" + p + b"\r\n" for p in PARTS) + b"--x-b--\r\n"

@@ -4,9 +4,9 @@ import json
 import re
 
 from leadglass.terms import Action
-from leadglass.web.api_description import DESCRIBED
 from leadglass.web.calls import Operation
-from leadglass.web.openapi import document
+from leadglass.web.dicomweb.api_description import DESCRIBED
+from leadglass.web.dicomweb.openapi import document
 from leadglass.web.routes import api_table, table
 
 DOCUMENT = document(table(), DESCRIBED)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.errors import Malformed
-from leadglass.web.rendering_parameters import KNOWN, parse_rendering
+from leadglass.web.dicomweb.rendering_parameters import KNOWN, parse_rendering
 
 
 def test_what_is_asked_is_what_is_wanted() -> None:

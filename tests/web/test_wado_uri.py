@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadglass.errors import Malformed
-from leadglass.web.wado_uri import parse_parameters, rendering_of
+from leadglass.web.dicomweb.wado_uri import parse_parameters, rendering_of
 
 GOOD = {"requestType": "WADO", "studyUID": "1.2", "seriesUID": "1.3", "objectUID": "1.4"}
 IMAGE: Any = SimpleNamespace(rows=200, columns=400)

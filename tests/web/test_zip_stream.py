@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadglass.web.zip_stream import zipped
+from leadglass.web.dicomweb.zip_stream import zipped
 
 
 @given(st.lists(st.lists(st.binary(max_size=300), max_size=4), max_size=5))

@@ -16,8 +16,8 @@ from leadglass.access.rejection_notes import Decide, follow_note
 from leadglass.archive import Archive
 from leadglass.archive.index import index_staged
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
-from leadglass.archive.mending import mend
-from leadglass.archive.quarantine import Quarantine
+from leadglass.archive.life.mending import mend
+from leadglass.archive.life.quarantine import Quarantine
 from leadglass.audit import Entry, Event, append
 from leadglass.audit import Outcome as Ended
 from leadglass.errors import Busy

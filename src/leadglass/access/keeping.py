@@ -14,8 +14,8 @@ import sqlalchemy as sa
 import structlog
 
 from leadglass.access.search_scope import study_resource
-from leadglass.archive.deletion import Deleted, delete_rows
-from leadglass.archive.retention import due_of, load_rules, open_holds
+from leadglass.archive.life.deletion import Deleted, delete_rows
+from leadglass.archive.life.retention import due_of, load_rules, open_holds
 from leadglass.audit import Event, Outcome, read_rows
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.errors import Conflict, LeadglassError, Malformed, Missing
@@ -26,7 +26,7 @@ from leadglass.terms import Action, Resource, ResourceKind, Subject
 if TYPE_CHECKING:
     from leadglass.access.door import Door
     from leadglass.archive import Archive
-    from leadglass.archive.scrub import Suspects
+    from leadglass.archive.life.scrub import Suspects
     from leadglass.storage.database import Database
 
 __all__ = ["Keeping", "said_reason"]

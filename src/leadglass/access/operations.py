@@ -10,15 +10,15 @@ from leadglass.access.committer import Committer
 from leadglass.access.door import Door
 from leadglass.access.search_scope import scope, study_resource
 from leadglass.archive import Archive
-from leadglass.archive.conversions import targets_of
-from leadglass.archive.documents import document, renderings_of
-from leadglass.archive.frames import frame_bytes, frame_in, picture
 from leadglass.archive.ingest import Intake, Outcome, Staged
+from leadglass.archive.pixels.conversions import targets_of
+from leadglass.archive.pixels.documents import document, renderings_of
+from leadglass.archive.pixels.frames import frame_bytes, frame_in, picture
+from leadglass.archive.pixels.spans import bulk_paths, read_spans, spans_of, spans_of_pixels
+from leadglass.archive.pixels.transcode import converted
 from leadglass.archive.retrieve import InstanceRow, locate, metadata
 from leadglass.archive.search import SearchQuery, count, search
 from leadglass.archive.search_headers import add_headers
-from leadglass.archive.spans import bulk_paths, read_spans, spans_of, spans_of_pixels
-from leadglass.archive.transcode import converted
 from leadglass.audit import Entry, Event
 from leadglass.audit import Outcome as Ended
 from leadglass.dicom.encapsulated import Spans
@@ -221,7 +221,7 @@ class Operations:
         return self._door.decide(subject, action, study_resource(study_uid, row, now)).is_permitted
 
     def render(self, grant: Grant, row: InstanceRow, numbers: list[int], wanted: dict[str, Any]) -> tuple[str, bytes]:
-        """Return (media type, bytes) of a picture of frames; `wanted` as archive.rendering.render. Ref: PS3.18 8.3.5."""
+        """Return (media type, bytes) of a picture of frames; `wanted` as archive.pixels.rendering.render. Ref: PS3.18 8.3.5."""
         self._readable(grant)
         media_type, data = picture(self._archive, row, numbers, wanted)
         self._door.count(grant, frames=len(numbers), octets=len(data))

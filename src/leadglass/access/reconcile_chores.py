@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from leadglass.access.door import Door
 from leadglass.access.reconciliation import TASKS
 from leadglass.archive import Archive
-from leadglass.archive.purge import drop_objects, due_studies, forget
-from leadglass.archive.sorting import next_unsorted, settle_kinds, sort_one
+from leadglass.archive.life.purge import drop_objects, due_studies, forget
+from leadglass.archive.life.sorting import next_unsorted, settle_kinds, sort_one
 from leadglass.audit import Event
 from leadglass.errors import Busy
 from leadglass.storage import tables as t

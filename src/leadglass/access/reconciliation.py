@@ -15,10 +15,10 @@ from leadglass.access.door import Door, Passage
 from leadglass.access.search_scope import study_resource
 from leadglass.archive import Archive
 from leadglass.archive.index import study_values
-from leadglass.archive.quarantine import usage
-from leadglass.archive.reconcile import accept, accept_identity, dismiss, prepare, undo
-from leadglass.archive.tasks import UNSORTED, facts_of
-from leadglass.archive.versions import head_of, shown_row, values_of, version_row
+from leadglass.archive.life.quarantine import usage
+from leadglass.archive.life.reconcile import accept, accept_identity, dismiss, prepare, undo
+from leadglass.archive.life.tasks import UNSORTED, facts_of
+from leadglass.archive.life.versions import head_of, shown_row, values_of, version_row
 from leadglass.audit import Entry, Event
 from leadglass.audit import Outcome as Ended
 from leadglass.dicom.comparison import differing_tags, is_demographic, name_of, text_of

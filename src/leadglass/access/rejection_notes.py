@@ -10,7 +10,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from leadglass.archive.ingest import Staged
-from leadglass.archive.rejections import Named, look_up, reject
+from leadglass.archive.life.rejections import Named, look_up, reject
 from leadglass.audit import Entry, Event, Outcome
 from leadglass.terms import Action, Decision, Resource, ResourceKind, Subject
 

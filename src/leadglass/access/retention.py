@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 import structlog
 
-from leadglass.archive.retention import DAY, Rule, due_of, due_studies, is_on_hold, load_rules, set_rule
+from leadglass.archive.life.retention import DAY, Rule, due_of, due_studies, is_on_hold, load_rules, set_rule
 from leadglass.audit import Entry, Event, Outcome
 from leadglass.errors import Conflict, LeadglassError, Malformed
 from leadglass.storage import tables as t

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 import structlog
 
-from leadglass.archive.retention import DAY
-from leadglass.archive.scrub import Batch, Suspects, next_batch, total_of, verify_named
+from leadglass.archive.life.retention import DAY
+from leadglass.archive.life.scrub import Batch, Suspects, next_batch, total_of, verify_named
 from leadglass.audit import Entry, Event, Outcome, append
 from leadglass.storage import tables as t
 from leadglass.terms import Action, Resource, ResourceKind, Subject

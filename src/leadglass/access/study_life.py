@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from leadglass.access.door import Door
 from leadglass.access.reconciliation import TASKS, reason_of, sender_names
 from leadglass.access.search_scope import study_resource
-from leadglass.archive.rejections import lift
-from leadglass.archive.tasks import facts_of
+from leadglass.archive.life.rejections import lift
+from leadglass.archive.life.tasks import facts_of
 from leadglass.audit import read_rows
 from leadglass.dicom.key_objects import REJECTION_TITLES
 from leadglass.errors import Conflict, Missing, Refused

@@ -8,7 +8,7 @@ any decoding inside a server process: pixels are decoded in child processes with
     with database.write() as connection: outcome = index_staged(connection, staged, now, site)
 """
 
-from leadglass.archive.decode import Decoder
+from leadglass.archive.pixels.decode import Decoder
 from leadglass.settings import Settings
 from leadglass.storage.blobs import BlobStore
 from leadglass.storage.database import Database

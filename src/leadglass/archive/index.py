@@ -7,10 +7,10 @@ import sqlalchemy as sa
 
 from leadglass.archive.further import keep, models_of
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
+from leadglass.archive.life.quarantine import Quarantine
+from leadglass.archive.life.rejections import REJECTED, find_rejection, recount_study, take_again
+from leadglass.archive.life.tasks import Place, join_task
 from leadglass.archive.names import fold, listed
-from leadglass.archive.quarantine import Quarantine
-from leadglass.archive.rejections import REJECTED, find_rejection, recount_study, take_again
-from leadglass.archive.tasks import Place, join_task
 from leadglass.dicom.part10 import Attributes
 from leadglass.storage import tables as t
 

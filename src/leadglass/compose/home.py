@@ -29,8 +29,8 @@ from leadglass.access.sending import Sending
 from leadglass.access.sign_in import SignIn
 from leadglass.access.study_life import StudyLife
 from leadglass.archive import Archive
-from leadglass.archive.decode import Decoder
-from leadglass.archive.scrub import Suspects
+from leadglass.archive.life.scrub import Suspects
+from leadglass.archive.pixels.decode import Decoder
 from leadglass.audit import verify_ledger, write_checkpoint
 from leadglass.crypto.keyring import Keyring, KeySource, create_source
 from leadglass.crypto.signing import Signer, Verifier

@@ -1,6 +1,6 @@
 """Are two data sets the same but for their encoding? Values are compared decoded, never bytes of a syntax.
 
-Not compared: group lengths, the character set's name, padding, offset tables, the pixel data (archive/sorting.py
+Not compared: group lengths, the character set's name, padding, offset tables, the pixel data (archive/life/sorting.py
 decodes that), and whether colours lie by pixel or by plane. Ref: PS3.5 7.1-7.3, PS3.3 C.7.6.3.
 """
 

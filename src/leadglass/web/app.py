@@ -29,10 +29,10 @@ from leadglass.terms import Action, Peer, Resource, ResourceKind
 from leadglass.web.authentication import SAFE_METHODS, Locked, check_csrf, peer_of, prove, session_of
 from leadglass.web.browser_safety import safety_headers
 from leadglass.web.calls import SIGN_IN, UNLOCK, Call, Operation
+from leadglass.web.console.step_up import with_fresh_proof
 from leadglass.web.health import Counters
 from leadglass.web.problem import translate
 from leadglass.web.routes import table
-from leadglass.web.step_up import with_fresh_proof
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

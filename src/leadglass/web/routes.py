@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from leadglass.terms import Action
-from leadglass.web import (
+from leadglass.web import health, oauth
+from leadglass.web.calls import Call, Operation
+from leadglass.web.console.pages_table import PAGES
+from leadglass.web.dicomweb import (
     api_description,
     bulk_data,
     capabilities,
-    health,
-    oauth,
+    export,
     pixel_data,
     rendered,
     retrieve,
@@ -17,8 +19,6 @@ from leadglass.web import (
     store,
     wado_uri,
 )
-from leadglass.web.calls import Call, Operation
-from leadglass.web.pages_table import PAGES
 
 __all__ = ["api_table", "table"]
 
@@ -67,7 +67,7 @@ def api_table() -> tuple[Operation, ...]:
     ]
     for level in (STUDY, SERIES, INSTANCE):
         rows += [
-            heads(level, retrieve.instances),
+            heads(level, retrieve.instances if level == INSTANCE else export.files),
             heads(level + "/metadata", retrieve.metadata),
             heads(level + "/bulkdata", bulk_data.all_bulk_data),
             heads(level + "/pixeldata", pixel_data.pixel_data),

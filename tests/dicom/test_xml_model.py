@@ -212,7 +212,9 @@ def test_size_and_counts_are_bounded():
     with pytest.raises(Malformed, match="more than 5000 elements"):
         from_xml(document(attribute("00081030", "LO", "".join(f'<Value number="{n}">x</Value>' for n in range(1, 5001)))), small)
     with pytest.raises(Malformed, match="more than 5000 elements"):
-        from_xml(document(attribute("00081140", "SQ", '<Item number="4999"/><Item number="9999"/>')), small)
+        from_xml(document(attribute("00081030", "LO", '<Value number="4999"/><Value number="9999"/>')), small)
+    with pytest.raises(Malformed, match="one after the other"):  # each gap would be an item that is written
+        from_xml(document(attribute("00081140", "SQ", '<Item number="1"/><Item number="3"/>')), small)
 
 
 def test_the_namespace_may_be_missing():

@@ -241,6 +241,8 @@ class _Reader(ContentHandler):
             if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < parent.next:
                 raise Malformed("XML: values are numbered upwards from 1.")
             gap = int(text) - parent.next
+            if gap and local == "Item":  # an empty value is left out, an empty item is written: one line must not make 661
+                raise Malformed("XML: items are numbered one after the other.")
             self._count(gap)  # a number of a billion is an attack: each gap costs as much as a value
             parent.values.extend([None] * gap)
             parent.next = int(text) + 1

@@ -66,7 +66,7 @@ def _preload() -> None:
     from pydicom import filereader  # noqa: F401 - loaded for later
     from pydicom.charset import python_encoding
 
-    from leadglass.archive.pixels import picture, report  # noqa: F401 - the second is loaded for later
+    from leadglass.archive.pixels import picture, rendering, report  # noqa: F401 - all of them are loaded for later
 
     preload_codecs()
     picture.preload()

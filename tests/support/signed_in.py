@@ -44,5 +44,7 @@ def sign_in(server: LiveServer, name: str, *roles: str, referring: str = "") -> 
 
 def lock(server: LiveServer, session_id: str) -> None:
     """Lock a session, as its own page does."""
-    with house_of(server) as house, house.database.write() as connection:
-        sessions.lock(connection, session_id)
+    with house_of(server) as house:
+        with house.database.write() as connection:
+            sessions.lock(connection, session_id)
+        house.page.publish()  # else it is heard of within a second

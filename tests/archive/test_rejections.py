@@ -172,3 +172,14 @@ def test_the_record_says_what_was_rejected_and_by_which_rule(house) -> None:
     assert record["study"] == ds.StudyInstanceUID
     assert record["details"] | {"note": ""} == {
         "note": "", "code": "113001", "named": 1, "here": 1, "studies": 1, "rejection": 1, "hidden": 1}
+
+
+def test_a_series_of_which_all_was_rejected_counts_again_with_what_comes_later(house, reader) -> None:
+    slices = series_of_three()
+    ct = device(house, "CT1")
+    send(house, ct, slices[0])
+    send(house, ct, rejection_note(slices[0]))
+    send(house, ct, slices[1])
+    (row,) = shown(house, reader, "study", StudyInstanceUID=slices[0].StudyInstanceUID)
+    assert (row["NumberOfStudyRelatedSeries"], row["NumberOfStudyRelatedInstances"]) == (2, 2)
+    assert row["ModalitiesInStudy"] == ["CT", "KO"]

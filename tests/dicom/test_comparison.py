@@ -105,3 +105,14 @@ def test_mutated_bytes_are_read_or_refused(seed: int, count: int) -> None:
         return
     tags = differing_tags(found, read(rich()))
     assert all(isinstance(text_of(found, tag), str) for tag in tags)
+
+
+@pytest.mark.parametrize("tag", [b"\x08\x00\x00\x00", b"\xe0\x7f\x10\x00"])  # a group length, pixels in a sequence
+def test_items_where_none_belong_are_read(tag: bytes) -> None:
+    item = b"\xfe\xff\x00\xe0\x00\x00\x00\x00"
+    held = tag + b"OB\x00\x00\xff\xff\xff\xff" + item + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+    outer = b"\x08\x00\x40\x11SQ\x00\x00\xff\xff\xff\xff" + item[:4] + b"\xff\xff\xff\xff" + held
+    outer += b"\xfe\xff\x0d\xe0\x00\x00\x00\x00\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+    found = leaves(outer, offset=0, explicit=True, little=True, limits=Limits())
+    assert "00081140/0" in found
+    assert "00081140/1" not in found  # a fragment is no item of the sequence around it

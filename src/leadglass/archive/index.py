@@ -31,7 +31,7 @@ _FIND_INSTANCE = sa.select(_i.id, _i.digest, _i.rejection, _i.study, _s.study_ui
 _FIND_STUDY = sa.select(
     _s.id, _s.patient_id, _s.issuer_of_patient_id, _s.patient_name_key, _s.patient_birth_date,
 ).where(_s.study_uid == _b("uid"))
-_FIND_SERIES = sa.select(_e.id).where(_e.study == _b("of"), _e.series_uid == _b("uid"))
+_FIND_SERIES = sa.select(_e.id, _e.instance_count).where(_e.study == _b("of"), _e.series_uid == _b("uid"))
 _GROW_STUDY = sa.update(t.studies).where(_s.id == _b("of")).values(
     instance_count=_s.instance_count + 1, changed_at=_b("now"))
 _GROW_SERIES = sa.update(t.series).where(_e.id == _b("of")).values(instance_count=_e.instance_count + 1)
@@ -137,14 +137,21 @@ def _series(connection: sa.Connection, staged: Staged, study: int) -> int:
     row = connection.execute(_FIND_SERIES, {"of": study, "uid": staged.head.series_uid}).first()
     if row is not None:
         connection.execute(_GROW_SERIES, {"of": row.id})
+        if row.instance_count == 0:  # all that it had was rejected: it is shown again
+            _count_in(connection, study, a.modality)
         return int(row.id)
     _, model = models_of(staged.head)
     found = connection.execute(sa.insert(s).values(
         **series_values(a), attributes=json.dumps(model), study=study, series_uid=staged.head.series_uid, instance_count=1))
     new = int(found.inserted_primary_key[0])  # type: ignore[index]
     keep(connection, study, new, model)
+    _count_in(connection, study, a.modality)
+    return new
+
+
+def _count_in(connection: sa.Connection, study: int, modality: str) -> None:
+    """Count one more shown series of a study, with its modality."""
     # A study's modalities are those of its series, as in a recount: a series has one. Ref: PS3.3 C.7.3.1.
     there = connection.execute(sa.select(_s.modalities).where(_s.id == study)).scalar_one()
     connection.execute(sa.update(t.studies).where(_s.id == study).values(
-        series_count=_s.series_count + 1, modalities=listed([*there.split("\\"), a.modality])))
-    return new
+        series_count=_s.series_count + 1, modalities=listed([*there.split("\\"), modality])))

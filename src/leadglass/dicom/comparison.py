@@ -79,13 +79,15 @@ def _leaves(
             encodings.append(encodings[-1])
             yield "/".join(names), Leaf("SQ", b"", little, ())  # an empty item is an item too
             continue
-        if tag >> 16 == 0xFFFE or tag & 0xFFFF == 0 or tag in PIXEL_DATA:
+        if tag >> 16 == 0xFFFE:
             continue
         path = "/".join([*names, f"{tag:08X}"])
         vr = vr or vr_of(tag)
         is_sequence = vr == "SQ" or (length == UNDEFINED and not holds_fragments(tag, element.vr))
+        is_left_out = tag & 0xFFFF == 0 or tag in PIXEL_DATA  # but a hostile group length may hold items
         if is_sequence or length == UNDEFINED:
-            yield path, Leaf("SQ" if is_sequence else vr, b"", little, ())
+            if not is_left_out:
+                yield path, Leaf("SQ" if is_sequence else vr, b"", little, ())
             if length:
                 names.append(f"{tag:08X}")
                 counts.append(0)
@@ -93,7 +95,7 @@ def _leaves(
         raw = bytes(buffer[at : at + length])
         if tag == _CHARSET:
             encodings[-1] = encodings_of(raw.decode("ascii", "replace").strip("\x00 "))
-        if tag not in _FOLLOWS_ENCODING:
+        if not is_left_out and tag not in _FOLLOWS_ENCODING:
             yield path, Leaf(vr, raw, little, encodings[-1])
 
 

@@ -20,3 +20,6 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
+    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as e:
+        print(f"leadglass: {e.filename}: {(e.strerror or 'cannot be opened').lower()}.", file=sys.stderr)
+        sys.exit(1)

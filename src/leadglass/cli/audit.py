@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, read_uid, say
 
@@ -41,7 +41,7 @@ def search(
     if as_json:
         say([{"index": r.index, **r.record} for r in rows], as_json=True, text="")
         return
-    table = Table("#", "When", "Who", "Did", "Outcome", "Study", "From")
+    table = Table("#", "When", "Who", Column("Did", overflow="fold"), "Outcome", "Study", "From")
     for row in rows:
         record = row.record
         if "subject" not in record:

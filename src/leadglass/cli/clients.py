@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
+from leadglass.errors import Conflict
 
 app = typer.Typer(no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(help="The client's name.", show_default=False)]
@@ -24,15 +25,16 @@ def add(
     home: HomeOption = None, as_json: JsonOption = False,
 ) -> None:
     """Add a client that signs in with private_key_jwt (RFC 7523)."""
+    pem = public_key.read_bytes() if public_key else None
+    path = None if pem else key or Path(f"{name}.key.pem")
+    if path is not None and path.exists():  # before the client is there: its key could not be kept
+        raise Conflict(f"{path} is there already: name another file with --key, or give its public half with --public-key.")
     with in_house(home) as (house, me):
-        pem = public_key.read_bytes() if public_key else None
         facts = house.administration.clients_add(me, name, role, public_key_pem=pem)
-    where = ""
-    if pem is None:
-        path = key or Path(f"{name}.key.pem")
+    if path is not None:
         path.touch(mode=0o600, exist_ok=False)
         path.write_bytes(facts.private_key_pem)
-        where = str(path)
+    where = str(path or "")
     say({"name": name, "client_id": facts.client_id, "private_key": where}, as_json=as_json,
         text=f"{name} is client {facts.client_id}." + (f" Its private key is in {where}; there is no copy." if where else ""))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 from leadglass.errors import Malformed
@@ -47,9 +47,9 @@ def issue(
     home: HomeOption = None, as_json: JsonOption = False,
 ) -> None:
     """Issue a certificate from the device CA and pin it to the AE title."""
+    out.mkdir(parents=True, exist_ok=True)  # first: the certificate before ends with the new one
     with in_house(home) as (house, me):
         issued = house.administration.devices_issue(me, ae)
-    out.mkdir(parents=True, exist_ok=True)
     paths = {"key": out / f"{ae}.key.pem", "certificate": out / f"{ae}.crt.pem", "ca": out / "device-ca.pem"}
     paths["key"].touch(mode=0o600, exist_ok=True)
     paths["key"].write_bytes(issued.private_key_pem)
@@ -67,12 +67,13 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         say(rows, as_json=True, text="")
         return
-    table = Table("AE title", "Role", "Host", "Port", "Certificate", "Owner", "Until", "State")
+    table = Table(Column("AE title", no_wrap=True), "Role", Column("Host", overflow="fold"), "Port",
+                  "Cert.", "Owner", Column("Until", overflow="fold"), "State")
     for row in rows:
         until = datetime.fromtimestamp(row["until"] - 1).astimezone().strftime("%Y-%m-%d") if row["until"] else ""
         table.add_row(
             row["ae_title"], row["role"], row["host"] or "any", str(row["port"] or "none"),
-            row["certificate_sha256"][:16] or "none", row["owner"], until, row["state"])
+            row["certificate_sha256"][:8] or "none", row["owner"], until, row["state"])
     Console().print(table)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, read_uid, say
 
@@ -46,7 +46,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         say(facts, as_json=True, text="")
         return
-    table = Table("Number", "Study", "Since", "By", "Reason")
+    table = Table("Number", Column("Study", overflow="fold"), "Since", "By", "Reason")
     for r in facts:
         when = datetime.fromtimestamp(r["set_at"]).astimezone().strftime("%Y-%m-%d")
         table.add_row(str(r["id"]), r["study_uid"], when, r["set_by"], r["reason"])

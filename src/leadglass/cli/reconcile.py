@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 
@@ -26,7 +26,7 @@ def list_(
     if as_json:
         say(rows, as_json=True, text="")
         return
-    table = Table("ID", "Kind", "Instances", "Differs in", "From", "Due", "State")
+    table = Table("ID", "Kind", "Instances", Column("Differs in", overflow="fold"), "From", "Due", "State")
     for row in rows:
         table.add_row(str(row["id"]), row["kind"], str(row["instances"]), _differs(row["facts"]), row["sender"],
                       _day(row["due_at"]), "overdue" if row["is_overdue"] else row["state"])

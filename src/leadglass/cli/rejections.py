@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 
@@ -20,7 +20,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         say(rows, as_json=True, text="")
         return
-    table = Table("ID", "Code", "Why", "From", "Hidden", "Study", "When", "State")
+    table = Table("ID", "Code", "Why", "From", "Hidden", Column("Study", overflow="fold"), "When", "State")
     for row in rows:
         when = datetime.fromtimestamp(row["created_at"]).astimezone().strftime("%Y-%m-%d %H:%M")
         table.add_row(str(row["id"]), row["code"], row["title"], row["sender"], f"{row['hidden']} of {row['named']}",

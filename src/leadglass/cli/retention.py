@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from leadglass.cli.terminal import HomeOption, JsonOption, in_house, say
 
@@ -67,7 +67,7 @@ def due(
     if as_json:
         say(rows, as_json=True, text="")
         return
-    table = Table("Study", "Modalities", "Instances", "On", "Rule", "Held")
+    table = Table(Column("Study", overflow="fold"), "Modalities", "Instances", "On", "Rule", "Held")
     for r in rows:
         table.add_row(r["study"], ", ".join(r["modalities"]), str(r["instances"]), _moment(r["delete_at"]), r["rule"],
                       "legal hold" if r["on_hold"] else "")

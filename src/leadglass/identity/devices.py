@@ -95,7 +95,7 @@ def find(connection: sa.Connection, ae_title: str, now: float) -> Any:
     row = connection.execute(
         sa.select(t.devices).where(t.devices.c.ae_title == ae_title, t.devices.c.state == "active")).first()
     if row is None or (row.until is not None and row.until <= now):
-        raise Missing("no active device of that AE title.")
+        raise Missing("no active device of that AE title. See: leadglass devices list")
     return row
 
 
@@ -106,7 +106,7 @@ def pin_certificate(connection: sa.Connection, ae_title: str, certificate: tuple
         .values(certificate_pem=certificate[0], certificate_sha256=certificate[1])
     ).rowcount
     if not changed:
-        raise Missing("no active device of that AE title.")
+        raise Missing("no active device of that AE title. See: leadglass devices list")
     raise_epoch(connection)
 
 
@@ -116,7 +116,7 @@ def revoke(connection: sa.Connection, ae_title: str) -> None:
         sa.update(t.devices).where(t.devices.c.ae_title == ae_title, t.devices.c.state == "active").values(state="revoked")
     ).rowcount
     if not changed:
-        raise Missing("no active device of that AE title.")
+        raise Missing("no active device of that AE title. See: leadglass devices list")
     raise_epoch(connection)
 
 

@@ -47,7 +47,7 @@ def find(connection: sa.Connection, name: str) -> Person:
     """Return the person with that login name. Raises: Missing."""
     row = connection.execute(sa.select(t.people).where(t.people.c.name == name.strip().lower())).first()
     if row is None:
-        raise Missing("no person of that name.")
+        raise Missing("no person of that name. See: leadglass people list")
     return _person(row)
 
 

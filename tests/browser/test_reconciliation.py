@@ -131,3 +131,20 @@ def test_a_wrong_form_says_what_to_do(world: SimpleNamespace) -> None:
     page.get_by_role("button", name="Keep what is shown").click()
     expect(page.get_by_role("alert")).to_contain_text("A reason of 3 to 300 characters is wanted")
     assert world.rex.problems == [] or all("400" in p for p in world.rex.problems)
+
+
+def test_on_a_phone_the_rest_of_the_rail_is_under_more(world: SimpleNamespace) -> None:
+    page = world.rex.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    world.rex.goto("/reconciliation")
+    expect(page.get_by_role("link", name="My account")).to_be_hidden()
+    cut = "[...document.querySelectorAll('.rail .places span, .rail summary span')].filter(s => s.scrollWidth > s.clientWidth + 1 && s.clientWidth)"
+    assert page.evaluate(f"{cut}.map(s => s.textContent)") == []
+    page.locator(".rail summary").focus()
+    page.keyboard.press("Enter")
+    look(page, "more")
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    page.get_by_role("link", name="My account").click()
+    page.wait_for_url("**/account")
+    page.set_viewport_size({"width": 1400, "height": 900})

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from leadglass.terms import Action
 from leadglass.web.console import pages
+from leadglass.web.console.access_log import sentence
 from leadglass.web.console.studies import parse_words
 from leadglass.web.console.viewer import app_config, resolve
 
@@ -70,3 +72,10 @@ def test_the_viewer_knows_our_archive_and_no_other() -> None:
     assert source["configuration"]["dicomUploadEnabled"] is False
     assert "http" not in json.dumps(config)
     assert config["routerBasename"] == "/viewer"
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_the_ledger_says_each_action_in_words(action: Action) -> None:
+    said = sentence({"action": str(action), "event": "decision", "outcome": "done", "details": {}})
+    assert ":" not in said
+    assert said != str(action).replace(":", " ")

@@ -39,7 +39,7 @@ def add(
         text=f"{name} is client {facts.client_id}." + (f" Its private key is in {where}; there is no copy." if where else ""))
 
 
-@app.command(epilog='Example:  curl -H "Authorization: Bearer $(leadglass clients token nightly)" ...')
+@app.command(epilog="Example:  leadglass clients token nightly --minutes 10")
 def token(
     name: _Name,
     minutes: Annotated[int, typer.Option("--minutes", min=1, max=1440, help="How long it is good.")] = 60,

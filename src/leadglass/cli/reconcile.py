@@ -40,7 +40,7 @@ def show(task: _Id, home: HomeOption = None, as_json: JsonOption = False) -> Non
         found = house.reconciliation.task(me, task)
     lines = [
         f"Task {found['id']}: {found['kind']}, {found['state']}" + (", overdue" if found["is_overdue"] else ""),
-        f"Study {found['study_uid']}, from {found['sender']}, {found['instances']} instances",
+        f"Study {found['study_uid']}, from {found['sender']}, {_instances(found['instances'])}",
         f"Came {_moment(found['opened_at'])}, due {_moment(found['due_at'])}",
         f"Differs in: {_differs(found['facts'])}",
         *[f"  {v['state']} {v['sop_instance_uid']} {v['syntax']} sha256:{v['digest'][:16]}" for v in found["versions"]],
@@ -55,7 +55,7 @@ def accept(task: _Id, reason: _Reason, home: HomeOption = None, as_json: JsonOpt
     """Show the held versions from now on; what was shown is kept for quarantine_keep_days."""
     with in_house(home) as (house, me):
         facts = house.reconciliation.accept(me, task, reason)
-    say(facts, as_json=as_json, text=f"Task {task} is accepted: {facts['instances']} instances changed. "
+    say(facts, as_json=as_json, text=f"Task {task} is accepted: {_instances(facts['instances'])} changed. "
         f"Back: leadglass reconcile undo {task}")
 
 
@@ -77,6 +77,10 @@ def undo(
     with in_house(home) as (house, me):
         facts = house.reconciliation.undo(me, task, reason)
     say(facts, as_json=as_json, text=f"Task {task} is open again.")
+
+
+def _instances(count: int) -> str:
+    return f"{count} instance" if count == 1 else f"{count} instances"
 
 
 def _differs(facts: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def _says(event: dict[str, Any]) -> str:
     if what == "verified":
         return "Every stored object was read and verified"
     if what == "hold":
-        return f"Legal hold: {details.get('what', 'changed')}"
+        return f"Legal {details.get('what', 'hold changed')}"
     words = f"{what[:1].upper()}{what[1:]}"
     return f"{words}: {some}" if some else words
 

@@ -37,4 +37,4 @@ def lift(
     """Show the instances again, unless another note names them too."""
     with in_house(home) as (house, me):
         facts = house.life.lift(me, rejection, reason)
-    say(facts, as_json=as_json, text=f"Rejection {rejection} is lifted: {facts['shown']} instances are shown again.")
+    say(facts, as_json=as_json, text=f"Rejection {rejection} is lifted. Instances shown again: {facts['shown']}.")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -251,6 +252,20 @@ def test_an_asker_that_vanishes_is_told_later(port):
         client.sock.sendall(unit(7, bytes(4)))
     assert eventually(lambda: not port.server._running)
     assert port.house.sending.commitments.claim().transaction_uid == "1.2.3.8"
+
+
+def test_a_device_that_asks_without_end_fills_neither_queue_nor_disk(port, monkeypatch):
+    with Client(port.plain) as client:
+        client.open(CONTEXTS)
+        monkeypatch.setattr("leadglass.access.commitments._MOST_WAITING", 0)
+        assert ask(client, request("1.2.3.70", (CT, MISSING)))["Status"] == 0xA700
+        monkeypatch.undo()
+        archive, kept = port.house.archive, port.house.archive.settings
+        archive.settings = replace(kept, disk_reserve_bytes=2**60)
+        assert ask(client, request("1.2.3.71", (CT, MISSING)))["Status"] == 0xA700
+        archive.settings = kept
+        assert client.release() == 6
+    assert rows(port, "1.2.3.70") == rows(port, "1.2.3.71") == []
 
 
 def test_a_response_to_nothing_ends_the_association(port):

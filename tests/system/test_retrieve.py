@@ -159,6 +159,18 @@ def test_a_range_of_a_compressed_frame_and_of_a_study(server, world, script) -> 
     assert get(script, study, Range="bytes=300000-700000").content == whole.content[300_000:700_001]
 
 
+def test_a_range_over_many_frames_gathers_none_in_memory(server, world, script) -> None:
+    packed = ct_slice(size=5, NumberOfFrames=3, BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=bytes(10))
+    store(server, part10(packed))
+    url, parts = url_of(server, packed) + "/frames/", f'multipart/related; type="{PLAIN}"'
+    few = get(script, url + "1,2,3", parts, Range="bytes=0-9")
+    assert (few.status_code, [len(body) for _, body in parts_of(few)]) == (200, [4, 4, 4]), "made one by one, as they leave"
+    for url_ in (url, url_of(server, world["one"]) + "/frames/"):
+        many = get(script, url_ + ",".join("1" * 65), parts, Range="bytes=0-9")
+        assert (many.status_code, len(parts_of(many))) == (200, 65)
+        assert script.head(url_ + ",".join("1" * 65), headers={"Accept": parts}).status_code == 200
+
+
 def test_a_thousand_ranges_are_answered_once(server, world, script) -> None:
     url = url_of(server, world["one"]) + "/frames/1"
     for text in ("bytes=" + ",".join(f"{n}-{n}" for n in range(300)), "bytes=0-1,0-1", "bytes=" + "9" * 300 + "-", "bytes=5-1", "x=0-1"):

@@ -18,7 +18,7 @@ from leadglass.archive import Archive
 from leadglass.archive.commitment import Examined, examine, located
 from leadglass.audit import Entry, Event, Outcome
 from leadglass.dicom.references import CommitmentRequest, Reference
-from leadglass.errors import Conflict
+from leadglass.errors import Busy, Conflict, Full
 from leadglass.storage import tables as t
 from leadglass.storage.database import Database
 from leadglass.terms import Action, Subject
@@ -29,6 +29,7 @@ _LEASE_SECONDS: Final = 120.0
 _FIRST_PAUSE_SECONDS: Final = 10.0
 _LONGEST_PAUSE_SECONDS: Final = 6 * 3600.0
 GIVE_UP_SECONDS: Final = 7 * 86400.0
+_MOST_WAITING: Final = 5000  # of one device: a week of a busy one whose receiver is away
 _c = t.commitments.c
 
 
@@ -55,9 +56,12 @@ class Commitments:
         """Keep a request, durable and recorded when this returns; the caller holds its lease.
 
         The same request again, after its report, is reported again. Raises: Refused, Unproven; Conflict, when the
-        transaction UID was used for other instances.
+        transaction UID was used for other instances; Full and Busy: a device that asks without end would fill the disk
+        with its questions, below the reserve that the ledger needs.
         """
         now = self._clock()
+        if self._archive.blobs.free_bytes() < self._archive.settings.disk_reserve_bytes:
+            raise Full("the disk is nearly full: no more is promised.", retry_after_seconds=60)
         rows = located(self._archive, asked.references)
         instances = json.dumps(asked.references, separators=(",", ":"))
         values = {"state": "waiting", "tries": 0, "next_try_at": now + _LEASE_SECONDS, "requested_at": now, "ended_at": None}
@@ -66,6 +70,10 @@ class Commitments:
                 sa.select(_c.id, _c.instances)
                 .where(_c.ae_title == subject.name, _c.transaction_uid == asked.transaction_uid)).first()
             if known is None:
+                waiting = sa.select(_c.id).where(
+                    _c.state == "waiting", _c.ae_title == subject.name).limit(_MOST_WAITING).subquery()
+                if passage.connection.execute(sa.select(sa.func.count()).select_from(waiting)).scalar_one() >= _MOST_WAITING:
+                    raise Busy("too many commitments of this device wait for their report.", retry_after_seconds=60)
                 found = passage.connection.execute(sa.insert(t.commitments).values(
                     transaction_uid=asked.transaction_uid, ae_title=subject.name, source=subject.id, instances=instances,
                     study_uids=json.dumps(sorted({row.study_uid for row in rows.values()})), **values))

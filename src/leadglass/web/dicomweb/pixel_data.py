@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from leadglass.dicom.encapsulated import Spans
 from leadglass.dicom.transfer_syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, TRANSFER_SYNTAXES
 from leadglass.errors import Missing
 from leadglass.terms import Grant
@@ -40,6 +41,7 @@ _DEFAULTS: Final = {  # what an image type means where no transfer syntax is nam
     "image/jpeg": "1.2.840.10008.1.2.4.70", "image/jls": "1.2.840.10008.1.2.4.80", "image/jp2": "1.2.840.10008.1.2.4.90",
     "image/jphc": "1.2.840.10008.1.2.4.201", "image/dicom-rle": "1.2.840.10008.1.2.5",
 }
+_MAX_RANGED: Final = 64  # frames of one request that a range is given of
 _Parts = Iterator[tuple[dict[str, str], Iterable[bytes]]]
 
 
@@ -141,10 +143,9 @@ def give_frames(call: "Call", grant: Grant, row: Any, numbers: list[int]) -> "Re
         return known
     boundary = boundary_of(etag)
     content_type = f'multipart/related; type="{chosen.media_type}"; boundary={boundary}'
-    has_lengths = len(numbers) == 1 or (is_stored and _wants_lengths(call))
-    if not has_lengths:
+    found = _with_lengths(call, grant, row, numbers, chosen, is_stored=is_stored)
+    if not found:
         return give_made(call, multipart_body(boundary, _frame_parts(call, grant, row, numbers, chosen)), content_type, etag)
-    found = [_frame(call, grant, row, number, chosen, is_stored=is_stored) for number in numbers]
     parts = [({"Content-Type": f"{chosen.media_type}; transfer-syntax={uid}"}, stretch) for uid, stretch in found]
     if not chosen.is_multipart:
         return give(call, [parts[0][1]], parts[0][0]["Content-Type"], etag)
@@ -155,18 +156,34 @@ def _wants_lengths(call: "Call") -> bool:
     return call.request.method == "HEAD" or "range" in call.request.headers
 
 
-def _frame(
-    call: "Call", grant: Grant, row: Any, number: int, chosen: Chosen, *, is_stored: bool
-) -> tuple[str, Stretch]:
-    """Return (transfer syntax UID, frame); where a range or no byte at all is wanted, nothing is read yet."""
+def _with_lengths(
+    call: "Call", grant: Grant, row: Any, numbers: list[int], chosen: Chosen, *, is_stored: bool
+) -> list[tuple[str, Stretch]]:
+    """Return (transfer syntax UID, frame) of each, where a range or a length of them all can be given; else nothing.
+
+    One frame may be made in memory for it. Of several none is: ten thousand made frames (bit-packed, deflated) would be
+    held at once for a request of 20 kB. Where many lie is not looked up either: that work ends with no client.
+    """
     operations = call.house.operations
-    if is_stored and _wants_lengths(call):
+    is_found = is_stored and _wants_lengths(call) and len(numbers) <= _MAX_RANGED
+    found: list[tuple[str, Stretch]] = []
+    for number in numbers if is_found else ():
         spans = operations.spans(grant, row, number)
-        if spans is not None:
-            length = sum(size for _, size in spans)
-            return _stored_uid(row), Stretch(length, lambda a, b: operations.part(grant, row, spans, a, b))
-    uid, data = _made(call, grant, row, number, chosen)
-    return uid, in_memory(data)
+        if spans is None:
+            break
+        found.append((_stored_uid(row), _lying(call, grant, row, spans)))
+    else:
+        if found:
+            return found
+    if len(numbers) > 1:
+        return []
+    uid, data = _made(call, grant, row, numbers[0], chosen)
+    return [(uid, in_memory(data))]
+
+
+def _lying(call: "Call", grant: Grant, row: Any, spans: Spans) -> Stretch:
+    """Return what lies in the file; nothing of it is read yet."""
+    return Stretch(sum(size for _, size in spans), lambda a, b: call.house.operations.part(grant, row, spans, a, b))
 
 
 def _made(call: "Call", grant: Grant, row: Any, number: int, chosen: Chosen) -> tuple[str, bytes]:

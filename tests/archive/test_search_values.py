@@ -51,3 +51,12 @@ def test_any_text_gives_rows_or_malformed(house, keyword, value, words, fuzzy):
         assert len(ask(house, filters={keyword: value}, words=words, fuzzy=fuzzy)) <= 2
     except Malformed as e:
         assert str(e)
+
+
+@pytest.mark.parametrize("keyword", ["PatientName", "PatientID", "StudyDate", "ModalitiesInStudy", "SeriesDescription"])
+def test_a_list_of_a_thousand_values_is_a_rule_and_no_fault(house, keyword):
+    one = "20200101-20210101" if keyword == "StudyDate" else "A*"
+    assert ask(house, filters={keyword: "\\".join([one] * 200)}) is not None
+    for many in (201, 1000):
+        with pytest.raises(Malformed):
+            ask(house, filters={keyword: "\\".join([one] * many)})

@@ -16,6 +16,7 @@ from leadglass.errors import Malformed
 __all__ = ["between", "escape", "fuzzy", "match"]
 
 _MAX_VALUES = 1000
+_MAX_ALTERNATIVES = 200  # values that become conditions each: SQLite refuses an expression a thousand deep
 
 
 def match(column: "sa.ColumnElement[Any]", kind: str, value: str) -> "sa.ColumnElement[bool]":
@@ -26,9 +27,9 @@ def match(column: "sa.ColumnElement[Any]", kind: str, value: str) -> "sa.ColumnE
             raise Malformed("a UID list holds something that is no UID.")
         return column.in_(uids) if len(uids) > 1 else column == uids[0]
     if kind in {"date", "time", "datetime"}:
-        return sa.or_(*[_range(column, kind, part) for part in _split(value)])
+        return sa.or_(*[_range(column, kind, part) for part in _split(value, _MAX_ALTERNATIVES)])
     if kind == "modalities":
-        wanted = _split(value.replace(",", "\\"))
+        wanted = _split(value.replace(",", "\\"), _MAX_ALTERNATIVES)
         if not wanted:
             raise Malformed("a list of modalities names none.")
         return sa.or_(*[column.like(f"%\\{_pattern(one)}\\%", escape="!") for one in wanted])
@@ -38,17 +39,18 @@ def match(column: "sa.ColumnElement[Any]", kind: str, value: str) -> "sa.ColumnE
             raise Malformed("a whole number is wanted.")
         return column.in_([int(n) for n in numbers])
     if kind == "name":
-        return sa.or_(*[_wild(column, fold(part)) for part in _split(value)]) if _split(value) else column == ""
-    parts = _split(value)
+        names = _split(value, _MAX_ALTERNATIVES)
+        return sa.or_(*[_wild(column, fold(part)) for part in names]) if names else column == ""
+    parts = _split(value, _MAX_ALTERNATIVES)
     if kind == "whole":
         parts = [str(int(p)) if len(p) <= 16 and p.isascii() and p.lstrip("+").isdigit() else p for p in parts]
     return sa.or_(*[_wild(column, part) for part in parts]) if parts else column == value.strip()
 
 
-def _split(value: str) -> list[str]:
+def _split(value: str, most: int = _MAX_VALUES) -> list[str]:
     parts = [part for part in (one.strip() for one in value.split("\\")) if part]
-    if len(parts) > _MAX_VALUES:
-        raise Malformed(f"more than {_MAX_VALUES} values for one key.")
+    if len(parts) > most:
+        raise Malformed(f"more than {most} values for one key.")
     return parts
 
 

@@ -29,7 +29,7 @@ TABLE = {
     Role.SECURITY_OFFICER: SELF | {A.DEVICE_ECHO, A.DEVICE_LIST, A.DEVICE_REVOKE, A.PERSON_LIST, A.PERSON_DISABLE, A.KEY_STATUS, A.SYSTEM_CHECK,
                                    A.AUDIT_VERIFY},
     Role.RESEARCHER: SELF,
-    Role.MODALITY: DEVICE, Role.WORKSTATION: DEVICE | {A.INSTANCE_REJECT}, Role.PACS: DEVICE | {A.INSTANCE_REJECT},
+    Role.MODALITY: DEVICE, Role.WORKSTATION: DEVICE, Role.PACS: DEVICE,
     Role.SERVICE: {A.INSTANCE_STORE, A.INSTANCE_REJECT, A.STUDY_SEARCH, A.STUDY_READ, A.STUDY_EXPORT},
     Role.OPERATOR: ADMIN | {A.INSTANCE_STORE, A.INSTANCE_REJECT, A.SYSTEM_SERVE},
     Role.CHORE: {A.SYSTEM_SERVE, A.SYSTEM_SCRUB, A.AUDIT_VERIFY, A.STUDY_DELETE, A.TASK_LIST, A.INSTANCE_COMMIT},
@@ -86,9 +86,9 @@ def test_five_minutes_after_the_proof_nothing_is_deleted_or_settled(policy, role
     (Role.WORKSTATION, Plane.DIMSE, False, False), (Role.WORKSTATION, Plane.DIMSE, True, True),
     (Role.PACS, Plane.DIMSE, True, True), (Role.MODALITY, Plane.DIMSE_TLS, True, False), (Role.MODALITY, Plane.DIMSE, True, False),
 ])
-def test_devices_read_over_tls_or_by_a_dated_exception(policy, role, plane, may_query_in_clear, is_permitted) -> None:
+def test_devices_read_and_reject_over_tls_or_by_a_dated_exception(policy, role, plane, may_query_in_clear, is_permitted) -> None:
     who = replace(subject(role, kind=SubjectKind.DEVICE, plane=plane), may_query_in_clear=may_query_in_clear)
-    for action in (A.STUDY_SEARCH, A.STUDY_READ, A.STUDY_SEND):
+    for action in (A.STUDY_SEARCH, A.STUDY_READ, A.STUDY_SEND, A.INSTANCE_REJECT):
         assert policy.decide(who, action, _resource(action), site="main").is_permitted is is_permitted
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from phantom import ct_slice, part10
 from wire import EXPLICIT, IMPLICIT, ITEM_END, SEQUENCE_END, UNDEFINED, el, identity, item, meta, open_item, sequence
 
-from leadglass.dicom.elements import DELIMITERS, Limits, needs_more, walk
+from leadglass.dicom.comparison import leaves
+from leadglass.dicom.elements import Limits, needs_more, walk
 from leadglass.dicom.image_pixel import read_image_pixel
 from leadglass.dicom.json_model import to_json
 from leadglass.dicom.key_objects import parse_rejection
@@ -41,6 +42,7 @@ def _outcome(data: bytes, syntax: str | None, *, is_complete: bool) -> object:
 def _other_readers(before: bytes, explicit: bool, little: bool) -> None:
     """What is read of the elements before the pixel data, beside the head and the model."""
     for read in (lambda: parse_rejection(before, offset=0, explicit=explicit, little=little, limits=LIMITS),
+                 lambda: leaves(before, offset=0, explicit=explicit, little=little, limits=LIMITS),
                  lambda: read_image_pixel(before, explicit=explicit, little=little, limits=LIMITS)):
         try:
             read()
@@ -80,7 +82,7 @@ def one_input(data: bytes) -> None:
     try:
         for found in walk(body, explicit=known.explicit, little=known.little, limits=LIMITS):
             assert 0 <= found.start < found.value <= len(body)
-            assert found.tag in DELIMITERS or found.length == UNDEFINED or found.value + found.length <= len(body)
+            assert found.length == UNDEFINED or found.value + found.length <= len(body)
             assert found.depth <= LIMITS.max_depth
     except Malformed:
         pass

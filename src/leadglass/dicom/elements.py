@@ -103,9 +103,10 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
         value = offset + 8
         depth = len(opened)
         if group == 0xFFFE and tag in DELIMITERS:
-            yield Element(tag, "", offset, value, length if tag == _ITEM else 0, depth)
+            # Checked first, given then: who reads along has opened a place for every item that is given.
             if tag != _ITEM:
                 _check_delimiter(tag, opened)
+                yield Element(tag, "", offset, value, 0, depth)
                 for _ in range(_closes(tag, opened)):
                     _, _, reader, bound = opened.pop()
                 is_explicit, unpack_short, unpack_implicit, unpack_long = reader
@@ -114,22 +115,21 @@ def walk(  # noqa: C901, PLR0912, PLR0915 - one loop with its stack: a call an e
             kind = opened[-1][1] if opened else _IN_ITEM
             if kind == _IN_ITEM:
                 raise Malformed("an item stands outside a sequence.")
-            if length == UNDEFINED:
-                if kind == _IN_FRAGMENTS:
-                    raise Malformed("a fragment has no length.")
-                _check_depth(depth, max_depth)
-                opened.append((-1, _IN_ITEM, reader, bound))
-                offset = value
-                continue
-            if value + length > bound:
+            if length == UNDEFINED and kind == _IN_FRAGMENTS:
+                raise Malformed("a fragment has no length.")
+            if length != UNDEFINED and value + length > bound:
                 raise _lack("an item is longer than its sequence.", may_come=not is_complete and bound == stop)
             _check_depth(depth, max_depth)
-            if kind == _IN_FRAGMENTS or not nested:
+            yield Element(tag, "", offset, value, length, depth)
+            if length == UNDEFINED:
+                opened.append((-1, _IN_ITEM, reader, bound))
+                offset = value
+            elif kind == _IN_FRAGMENTS or not nested:
                 offset = value + length
-                continue
-            opened.append((value + length, _IN_ITEM, reader, bound))
-            bound = value + length
-            offset = value
+            else:
+                opened.append((value + length, _IN_ITEM, reader, bound))
+                bound = value + length
+                offset = value
             continue
         if depth and opened[-1][1] != _IN_ITEM:
             raise Malformed("a sequence holds something else than items.")

@@ -142,6 +142,8 @@ def reencode(  # noqa: C901, PLR0912 - one loop with its stack, as the walk unde
             inner = Encoding(explicit=False, little=True) if vr == "UN" else encoding
             opened.append(_Open(inner, _SEQUENCE_END, level.numbers))
             continue
+        if not encoding.explicit and length and vr_by_context(tag, is_signed=level.is_signed) == "SQ":
+            raise Malformed("a value stands where the standard has a sequence, and implicit VR cannot say so.")
         value = bytes(buffer[at : at + length])
         if tag >> 16 == 0x0028 and length <= 16:
             level.numbers[tag] = value if source.little else swapped(value, _WORD.get(vr, 1))

@@ -15,7 +15,7 @@ SECONDS ?= 60
 SLOW := browser or faults or peer
 
 .PHONY: help setup up demo test test-fast test-slow test-browser test-peers test-faults test-corpus fuzz check \
-        bench bench-quick clean packages
+        bench bench-quick bench-beside clean packages
 
 help:  ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -68,6 +68,10 @@ bench: setup  ## Measure this machine; writes docs/benchmarks.md
 
 bench-quick: setup  ## The same, small: a minute or two, writes nothing
 	$(BIN)/python tools/bench.py --quick $(ARGS)
+
+bench-beside: setup packages  ## The same work on Leadglass and on Orthanc, in one run: the ratios
+	@tools/debian-packages.sh wrk curl
+	$(BIN)/python tools/bench_beside.py $(ARGS)
 
 clean:  ## Remove what setup and the tests made; the home directory stays
 	rm -rf $(VENV) viewer/dist build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

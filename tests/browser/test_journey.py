@@ -139,6 +139,7 @@ def browser_person(world: SimpleNamespace) -> Iterator[Person]:
     person.context.close()
 
 
+@pytest.mark.peer  # OHIF
 def test_from_the_invitation_to_the_image_to_the_ledger(world: SimpleNamespace) -> None:
     live: LiveServer = world.live
     link = _invite(world.admin, "rita", "radiologist")

@@ -57,7 +57,8 @@ def test_what_shares_a_uid_waits_for_a_person_and_nothing_is_lost(result: Corpus
 
 
 def test_what_is_stored_is_found_and_comes_back_byte_for_byte(result: CorpusResult) -> None:
-    taken = [f for f in result.fates if f.kind in {"stored", "held"}]
+    taken = [f for f in result.fates if f.kind == "stored" or f.syntax]  # a held one may be another held one again
+    assert len(taken) >= 470
     assert [f.path for f in taken if not f.is_searched] == []
     assert [f.path for f in taken if not f.is_identical] == []
     assert result.findings == []  # of scrub, and of the ledger's verification

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -165,6 +166,7 @@ class Life(RuleBasedStateMachine):
             assert row.kind == "identity" or row.instances == len({v.sop_instance_uid for v in held if v.task == row.id and v.state == "held"})
 
 
+@pytest.mark.timeout(600)  # random orders, and each one commits for real
 def test_whatever_the_order() -> None:
     root = Path(tempfile.mkdtemp())
     try:

@@ -25,7 +25,7 @@ QUESTIONS: dict[str, Question] = {
     "patient by id": _q(_P, "PATIENT", PatientID="A*", PatientName=""),
     "patient counts": _q(_P, "PATIENT", "patient-rows", NumberOfPatientRelatedStudies="", NumberOfPatientRelatedSeries="",
                          NumberOfPatientRelatedInstances=""),
-    "studies": _q(_S, "STUDY", "two-patients two-modalities japanese old-text", PatientName="", PatientID="", PatientBirthDate="", PatientSex="", StudyDate="", StudyTime="",
+    "studies": _q(_S, "STUDY", "two-patients japanese old-text", PatientName="", PatientID="", PatientBirthDate="", PatientSex="", StudyDate="", StudyTime="",
                   StudyID="", AccessionNumber="", StudyDescription="", ReferringPhysicianName="", ModalitiesInStudy=""),
     "study counts": _q(_S, "STUDY", "two-patients", NumberOfStudyRelatedSeries="", NumberOfStudyRelatedInstances=""),
     "study classes": _q(_S, "STUDY", "two-patients", SOPClassesInStudy=""),
@@ -59,7 +59,7 @@ QUESTIONS: dict[str, Question] = {
     "sex": _q(_S, "STUDY", PatientSex="M"),
     "referring": _q(_S, "STUDY", ReferringPhysicianName="*o*"),
     "modalities": _q(_S, "STUDY", ModalitiesInStudy="MR"),
-    "modalities list": _q(_S, "STUDY", "two-modalities", ModalitiesInStudy="SR\\US"),
+    "modalities list": _q(_S, "STUDY", "", ModalitiesInStudy="SR\\US"),
     "uid list": _q(_S, "STUDY", StudyInstanceUID="1.2.3.4\\1.3.6.1.4.1.5962.1.2.0.1175775771.5702.0"),
     "star": _q(_S, "STUDY", "two-patients star", PatientID="*"),
     "key of a series": _q(_S, "STUDY", "lower-key", Modality="CT"),
@@ -90,8 +90,6 @@ def explain_row(question: Question, row: dict[str, str], *, is_ours: bool, facts
         return "part-of-time"
     if is_ours and keys.get("PatientID") == "*" and not row["PatientID"]:
         return "star"
-    if "ModalitiesInStudy" in keys and row["StudyInstanceUID"] in facts["mixed"]:
-        return "two-modalities"
     name = keys.get("PatientName", "")
     if row["StudyInstanceUID"] in facts["japanese"]:
         return "name-group" if is_ours and "=" not in name and "*" not in name else "japanese"
@@ -109,8 +107,6 @@ def explain_value(question: Question, uid: str, name: str, values: tuple[str, st
         return "japanese"
     if uid in facts["shared"]:
         return "two-patients"
-    if name == "ModalitiesInStudy" and uid in facts["mixed"]:
-        return "two-modalities"
     if level == "PATIENT" and uid in facts["patients of many"] | facts["shared patients"]:
         return "patient-rows"
     if ours == theirs.replace(".", "").replace(":", "") and ours.isdigit():

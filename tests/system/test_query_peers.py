@@ -56,13 +56,10 @@ class Both:
         for _, ds in self.stored:
             patients.setdefault(str(ds.StudyInstanceUID), set()).add(str(ds.get("PatientID", "")))
             studies.setdefault(str(ds.get("PatientID", "")), set()).add(str(ds.StudyInstanceUID))
-        modalities: dict[tuple[str, str], set[str]] = {}
-        for _, ds in self.stored:
-            modalities.setdefault((str(ds.StudyInstanceUID), str(ds.SeriesInstanceUID)), set()).add(str(ds.get("Modality", "")))
         japanese = [ds for _, ds in self.stored if any("2022 IR 87" in t or "2022 IR 13" in t for t in _sets(ds))]
         shared = {uid for uid, ids in patients.items() if len(ids) > 1}
         self.facts = {
-            "shared": shared, "mixed": {study for (study, _), found in modalities.items() if len(found) > 1}, "shared patients": {p for uid in shared for p in patients[uid]},
+            "shared": shared, "shared patients": {p for uid in shared for p in patients[uid]},
             "patients of many": {p for p, uids in studies.items() if len(uids) > 1},
             "japanese": {str(ds.StudyInstanceUID) for ds in japanese}, "japanese patients": {str(ds.PatientID) for ds in japanese},
         }

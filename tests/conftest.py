@@ -1,7 +1,26 @@
 """Nothing is shared by default; what a room's tests share lies in that room, or in tests/support."""
 
+import contextlib
+import sys
+
 import pytest
+import structlog
 from closing_words import say_at_the_end, words
+
+
+class _WhereTestsPrint:
+    """The standard output of the moment. A server's thread may write its last line while pytest exchanges it."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(ValueError):  # the output of a test that has ended
+            sys.stdout.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(ValueError):
+            sys.stdout.flush()
+
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=_WhereTestsPrint()))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -183,3 +183,12 @@ def test_a_series_of_which_all_was_rejected_counts_again_with_what_comes_later(h
     (row,) = shown(house, reader, "study", StudyInstanceUID=slices[0].StudyInstanceUID)
     assert (row["NumberOfStudyRelatedSeries"], row["NumberOfStudyRelatedInstances"]) == (2, 2)
     assert row["ModalitiesInStudy"] == ["CT", "KO"]
+
+
+def test_a_note_over_two_studies_is_recorded_for_each(house) -> None:
+    one, other = ct_slice(PatientID="ONE"), ct_slice(PatientID="OTHER")
+    put(house, one, other, rejection_note(one, other))
+    rows = house.ledger_reader.search(house.entrance.local("t"), events=["change"])
+    records = [r.record for r in rows if r.record["action"] == "archive:instance:reject"]
+    assert {(r["study"], r["patient"]) for r in records} == {(one.StudyInstanceUID, "ONE"), (other.StudyInstanceUID, "OTHER")}
+    assert [(r["details"]["studies"], r["details"]["here"], r["details"]["hidden"]) for r in records] == [(2, 1, 1)] * 2

@@ -254,6 +254,21 @@ def test_an_asker_that_vanishes_is_told_later(port):
     assert port.house.sending.commitments.claim().transaction_uid == "1.2.3.8"
 
 
+def test_what_ended_a_month_ago_is_forgotten_and_nothing_that_waits(port):
+    with port.house.database.write() as connection:
+        for uid, state, days in (("1.2.3.91", "done", 31), ("1.2.3.92", "done", 29), ("1.2.3.93", "waiting", 31)):
+            at = time.time() - days * 86400
+            connection.execute(sa.insert(t.commitments).values(
+                transaction_uid=uid, ae_title="OTHER", source="device:OTHER", instances="[]", state=state, tries=1, next_try_at=at,
+                requested_at=at))
+    with Client(port.plain) as client:
+        client.open(CONTEXTS)
+        assert ask(client, request("1.2.3.94", (CT, port.uids[0])))["Status"] == 0
+    assert [bool(rows(port, f"1.2.3.{n}")) for n in (91, 92, 93)] == [False, True, True]
+    with port.house.database.write() as connection:
+        connection.execute(sa.delete(t.commitments).where(t.commitments.c.ae_title == "OTHER"))
+
+
 def test_a_device_that_asks_without_end_fills_neither_queue_nor_disk(port, monkeypatch):
     with Client(port.plain) as client:
         client.open(CONTEXTS)

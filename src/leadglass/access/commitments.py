@@ -29,6 +29,7 @@ _LEASE_SECONDS: Final = 120.0
 _FIRST_PAUSE_SECONDS: Final = 10.0
 _LONGEST_PAUSE_SECONDS: Final = 6 * 3600.0
 GIVE_UP_SECONDS: Final = 7 * 86400.0
+_KEPT_SECONDS: Final = 30 * 86400.0  # what has ended; the ledger keeps its record
 _MOST_WAITING: Final = 5000  # of one device: a week of a busy one whose receiver is away
 _c = t.commitments.c
 
@@ -55,9 +56,9 @@ class Commitments:
     def request(self, subject: Subject, asked: CommitmentRequest) -> Commitment:
         """Keep a request, durable and recorded when this returns; the caller holds its lease.
 
-        The same request again, after its report, is reported again. Raises: Refused, Unproven; Conflict, when the
-        transaction UID was used for other instances; Full and Busy: a device that asks without end would fill the disk
-        with its questions, below the reserve that the ledger needs.
+        The same request again, after its report, is reported again; what ended a month ago is forgotten.
+        Raises: Refused, Unproven; Conflict, when the transaction UID was used for other instances; Full and Busy: a device
+        that asks without end would fill the disk with its questions, below the reserve that the ledger needs.
         """
         now = self._clock()
         if self._archive.blobs.free_bytes() < self._archive.settings.disk_reserve_bytes:
@@ -66,6 +67,8 @@ class Commitments:
         instances = json.dumps(asked.references, separators=(",", ":"))
         values = {"state": "waiting", "tries": 0, "next_try_at": now + _LEASE_SECONDS, "requested_at": now, "ended_at": None}
         with self._door.act(subject, Action.INSTANCE_COMMIT, ARCHIVE) as passage:
+            passage.connection.execute(
+                sa.delete(t.commitments).where(_c.state.in_(("done", "given-up")), _c.next_try_at < now - _KEPT_SECONDS))
             known = passage.connection.execute(
                 sa.select(_c.id, _c.instances)
                 .where(_c.ae_title == subject.name, _c.transaction_uid == asked.transaction_uid)).first()

@@ -85,7 +85,7 @@ class Committer:
                         outcome = self._mended(connection, staged, index_staged(connection, staged, now, self._site, quarantine))
                         waiting.outcomes.append(outcome)
                         if staged.note is not None and outcome.kind is OutcomeKind.STORED:
-                            notes.append(follow_note(connection, self._decide, waiting.grant.subject, staged, now))
+                            notes.extend(follow_note(connection, self._decide, waiting.grant.subject, staged, now))
                     entries.extend(_entries(waiting))
                     entries.extend(notes)
                 if entries:

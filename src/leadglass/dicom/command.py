@@ -23,7 +23,6 @@ class CommandField:
     C_FIND_RQ: Final = 0x0020
     C_MOVE_RQ: Final = 0x0021
     C_ECHO_RQ: Final = 0x0030
-    C_ECHO_RSP: Final = 0x8030
     N_EVENT_REPORT_RQ: Final = 0x0100
     N_EVENT_REPORT_RSP: Final = 0x8100
     N_ACTION_RQ: Final = 0x0130

@@ -3,6 +3,7 @@
 Ref: PS3.4 C.4.2, C.4.3; PS3.7 9.1.3, 9.1.4. Statuses: docs/reference/statuses.md.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -38,7 +39,7 @@ _PLAIN: Final = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 _UNIQUE: Final = {"PATIENT": "patient_id", "STUDY": "study_uids", "SERIES": "series_uids", "IMAGE": "instance_uids"}
 
 
-class Retrieval(Identifier):
+class Retrieval(Identifier, ABC):
     """One C-MOVE or C-GET."""
 
     def __init__(self, exchange: Exchange, command: Command, context: Context) -> None:
@@ -58,11 +59,13 @@ class Retrieval(Identifier):
             return
         yield from self._answers(keys)
 
+    @abstractmethod
     def _answers(self, keys: Keys) -> Iterator[Answer]:
-        raise NotImplementedError
+        """Select what the keys name, and give the answers of sending it."""
 
+    @abstractmethod
     def _ship(self, items: deque[Item], tally: Tally) -> Generator[None]:
-        raise NotImplementedError
+        """Send the items, a step at a time, and keep the tally."""
 
     def _run(self, selected: list[Selected]) -> Iterator[Answer]:
         """Give the answers of the sub-operations on what was selected."""

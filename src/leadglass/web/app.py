@@ -30,6 +30,7 @@ from leadglass.web.authentication import SAFE_METHODS, Locked, check_csrf, peer_
 from leadglass.web.browser_safety import safety_headers
 from leadglass.web.calls import SIGN_IN, UNLOCK, Call, Operation
 from leadglass.web.console.step_up import with_fresh_proof
+from leadglass.web.dicomweb.api_description import DESCRIBED
 from leadglass.web.health import Counters
 from leadglass.web.problem import translate
 from leadglass.web.routes import table
@@ -57,7 +58,7 @@ def create_app(house: "House", settings: "Settings", operations: Iterable[Operat
     )
     app.router.redirect_slashes = False
     app.state.counters = Counters()
-    app.state.operations = rows
+    app.state.operations, app.state.described = rows, DESCRIBED  # of which the API says what it is
     app.state.uploads = 0
     app.state.metadata_turn = threading.Lock()  # see store_metadata.py
     return app

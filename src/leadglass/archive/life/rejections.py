@@ -13,7 +13,9 @@ from leadglass.archive.names import listed
 from leadglass.dicom.key_objects import STAYS_REJECTED, RejectionNote
 from leadglass.storage import tables as t
 
-__all__ = ["REJECTED", "Named", "find_rejection", "lift", "look_up", "recount_study", "reject", "take_again"]
+__all__ = [
+    "REJECTED", "Named", "find_rejection", "lift", "look_up", "newly_hidden", "recount_study", "reject", "take_again",
+]
 
 REJECTED: Final = "kept, and not shown: rejected by a note"
 _CHUNK: Final = 500
@@ -27,7 +29,9 @@ _FIND: Final = (
 
 
 class Named(dict[str, list[Any]]):
-    """The instances that a note names and that are here, by Study Instance UID; rows: id, study, uid, source, rejection."""
+    """The instances that a note names and that are here, by Study Instance UID; rows: id, study, uid, source, rejection,
+    patient.
+    """
 
     def is_own(self, study_uid: str, source: str) -> bool:
         """Return whether every named instance of a study came from `source`."""
@@ -66,7 +70,7 @@ def look_up(connection: sa.Connection, uids: Sequence[str]) -> Named:
     found = Named()
     for at in range(0, len(uids), _CHUNK):
         rows = connection.execute(
-            sa.select(_i.id, _i.study, _i.sop_instance_uid, _i.source, _i.rejection, _s.study_uid)
+            sa.select(_i.id, _i.study, _i.sop_instance_uid, _i.source, _i.rejection, _s.study_uid, _s.patient_id)
             .join_from(t.instances, t.studies, _i.study == _s.id)
             .where(_i.sop_instance_uid.in_(uids[at : at + _CHUNK])))
         for row in rows:
@@ -77,8 +81,8 @@ def look_up(connection: sa.Connection, uids: Sequence[str]) -> Named:
 def reject(
     connection: sa.Connection, note: RejectionNote, named: Named, *, note_uid: str, study_uid: str, source: str,
     is_own_only: bool, now: float,
-) -> tuple[int, int]:
-    """Take the named instances out of use; return (id of the rejection, instances hidden now).
+) -> int:
+    """Take the named instances out of use; return the id of the rejection.
 
     All names are kept, so that what comes later is rejected too. A note does not reject itself.
     """
@@ -90,13 +94,18 @@ def reject(
     if uids:
         connection.execute(
             sa.insert(t.rejection_targets), [{"rejection": rejection, "sop_instance_uid": uid} for uid in uids])
-    hidden = [row for rows in named.values() for row in rows if row.rejection is None and row.sop_instance_uid != note_uid]
+    hidden = [row for rows in named.values() for row in newly_hidden(rows, note_uid)]
     for at in range(0, len(hidden), _CHUNK):
         ids = [row.id for row in hidden[at : at + _CHUNK]]
         connection.execute(sa.update(t.instances).where(_i.id.in_(ids)).values(rejection=rejection))
     for study in {row.study for row in hidden}:
         recount_study(connection, study, now)
-    return rejection, len(hidden)
+    return rejection
+
+
+def newly_hidden(rows: Sequence[Any], note_uid: str) -> list[Any]:
+    """Return those of the named instances that were shown until now, without the note itself."""
+    return [row for row in rows if row.rejection is None and row.sop_instance_uid != note_uid]
 
 
 def lift(connection: sa.Connection, rejection: int, *, by: str, now: float) -> int:

@@ -24,7 +24,6 @@ from leadglass.errors import Malformed
 __all__ = ["main"]
 
 _HEAD = struct.Struct(">II")
-_EXPLICIT = Encoding(explicit=True, little=True)
 
 
 def main() -> None:

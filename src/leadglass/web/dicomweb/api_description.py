@@ -65,7 +65,8 @@ _RETRIEVE: Final = "Retrieve (WADO-RS)"
 
 async def openapi(call: "Call") -> Response:
     """Give the document of what this server serves."""
-    return Response(json.dumps(document(call.request.app.state.operations, DESCRIBED)), media_type=JSON)
+    state = call.request.app.state
+    return Response(json.dumps(document(state.operations, state.described)), media_type=JSON)
 
 
 DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {

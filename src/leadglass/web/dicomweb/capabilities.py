@@ -29,15 +29,13 @@ _ROOT: Final = "/dicomweb"
 
 async def capabilities(call: "Call") -> Response:
     """Give the document in WADL or JSON (OpenAPI). Raises: HTTPException 406, Malformed."""
-    from leadglass.web.dicomweb.api_description import DESCRIBED  # which describes this function too
-
     no_query(call)
-    operations = call.request.app.state.operations
+    state = call.request.app.state
     for wanted in accepted(call.request):
         if wanted.covers(_WADL):
-            return Response(wadl(operations, DESCRIBED), media_type=_WADL)
+            return Response(wadl(state.operations, state.described), media_type=_WADL)
         if wanted.covers(_JSON):
-            return Response(json.dumps(document(operations, DESCRIBED)), media_type=_JSON)
+            return Response(json.dumps(document(state.operations, state.described)), media_type=_JSON)
     raise not_acceptable(f"{_WADL}, {_JSON}")
 
 

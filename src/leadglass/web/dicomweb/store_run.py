@@ -5,6 +5,7 @@ happened, instance by instance, in `Results`. Ref: PS3.18 10.5; failure reasons 
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -55,7 +56,7 @@ class Results:
     unreadable: list[int] = field(default_factory=list)  # reasons of parts whose UIDs are not known
 
 
-class Run:
+class Run(ABC):
     """What both kinds have in common. Methods run in a thread, one after the other."""
 
     def __init__(self, house: "House", grant: Grant, parser: Parser, *, study: str = "") -> None:
@@ -70,14 +71,17 @@ class Run:
         self.results = Results()
 
     # --- of each kind -------------------------------------------------------------------------------------------
+    @abstractmethod
     def _begin(self, headers: dict[str, str]) -> None:
-        raise NotImplementedError
+        """Take the headers of the next part."""
 
+    @abstractmethod
     def _data(self, piece: bytes) -> None:
-        raise NotImplementedError
+        """Take the next bytes of its body."""
 
+    @abstractmethod
     def _part_end(self) -> None:
-        raise NotImplementedError
+        """The part has ended."""
 
     def is_out_of_resources(self) -> None:
         """Keep, as results, what a full disk leaves undone."""

@@ -101,6 +101,13 @@ class Door:
             self._grants[key] = grant
         return grant
 
+    def known(self, subject: Subject, action: Action, kind: ResourceKind, resource_id: str) -> Grant | None:
+        """Return the live Grant that this process knows, of the current epoch; no database call. Raises: Busy."""
+        known = self._grants.get((subject.session_id, str(action), f"{kind}:{resource_id}"))
+        if known is None or known.epoch != self._page.current() or known.expires_at <= self._clock():
+            return None
+        return known
+
     def _grant(
         self, subject: Subject, action: Action, resource: Resource, decision: Decision, epoch: int, now: float
     ) -> Grant:
@@ -126,6 +133,10 @@ class Door:
             ))
         return Grant(subject=subject, action=action, resource=resource, receipt=receipt,
                      expires_at=now + self._seconds, epoch=epoch)
+
+    def epoch(self) -> int:
+        """Return the current epoch, under which something may be kept in memory. Raises: Busy."""
+        return self._page.current()
 
     def check(self, grant: Grant) -> None:
         """Return if the grant is good at this moment. Call it before each answer and each chunk; no database call.

@@ -70,6 +70,7 @@ class Entrance:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: OrderedDict[bytes, tuple[int, float, Session]] = OrderedDict()
+        self._clients: OrderedDict[bytes, tuple[int, float, clients.Client]] = OrderedDict()
         self._touched: dict[str, float] = {}
         self._failures: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -82,12 +83,9 @@ class Entrance:
         """
         epoch, now = self._page.current(), self._clock()
         key = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
-        known = self._sessions.get(key)
         idle = self._settings.session_idle_seconds
-        is_good = known is not None and known[0] == epoch and now - known[1] < _CACHE_SECONDS and known[2].expires_at > now
-        if known is not None and is_good and not is_fresh:
-            session = known[2]
-        else:
+        session = None if is_fresh else self._known_session(key)
+        if session is None:
             with self._database.read() as connection:
                 session = sessions.find(connection, secret, now=now, idle_seconds=idle)
             if session.state == "active" and sessions.wants_touch(session, now):
@@ -99,6 +97,11 @@ class Entrance:
                 while len(self._sessions) > _CACHE:
                     self._sessions.popitem(last=False)
         return self.view(session, peer)
+
+    def _known_session(self, key: bytes) -> Session | None:
+        known, now = self._sessions.get(key), self._clock()
+        is_good = known is not None and known[0] == self._page.current() and now - known[1] < _CACHE_SECONDS
+        return known[2] if known is not None and is_good and known[2].expires_at > now else None
 
     def view(self, session: Session, peer: Peer) -> SessionView:
         """Return a session as faces may see it."""
@@ -225,10 +228,34 @@ class Entrance:
 
     # --- machines ---------------------------------------------------------------------------------------------
     def bearer(self, token: str, peer: Peer) -> Subject:
-        """Return the client behind a bearer token. Raises: Unproven."""
-        with self._database.read() as connection:
-            client = clients.find_token(connection, token, self._clock())
-        return _client_subject(client, peer)
+        """Return the client behind a bearer token, at most 5 s old and of the current epoch. Raises: Unproven."""
+        key = sessions.secret_hash(token)
+        known = self._known_client(key)
+        if known is None:
+            epoch, now = self._page.current(), self._clock()
+            with self._database.read() as connection:
+                known = clients.find_token(connection, token, now)
+            with self._lock:
+                self._clients[key] = (epoch, now, known)
+                while len(self._clients) > _CACHE:
+                    self._clients.popitem(last=False)
+        return _client_subject(known, peer)
+
+    def _known_client(self, key: bytes) -> clients.Client | None:
+        known, now = self._clients.get(key), self._clock()
+        is_good = known is not None and known[0] == self._page.current() and now - known[1] < _CACHE_SECONDS
+        return known[2] if known is not None and is_good and known[2].expires_at > now else None
+
+    def at_hand(self, token: str, secret: str, peer: Peer) -> Subject | None:
+        """Return who was proved in the last 5 s by that bearer token, or else by that cookie of an active session.
+
+        No database call. None: prove it in the way that asks. Raises: Busy.
+        """
+        if token:
+            client = self._known_client(sessions.secret_hash(token))
+            return None if client is None else _client_subject(client, peer)
+        session = self._known_session(hashlib.sha256(secret.encode("utf-8", "replace")).digest())
+        return person_subject(session, peer) if session is not None and session.state == "active" else None
 
     def client_token(self, assertion: str, peer: Peer, audiences: set[str]) -> tuple[str, int]:
         """Return (access token, seconds) for a private_key_jwt assertion. Raises: Unproven (recorded).

@@ -43,9 +43,10 @@ class InstanceRow:
 
 
 def locate(
-    connection: sa.Connection, study_uid: str, series_uid: str | None = None, instance_uid: str | None = None
+    connection: sa.Connection, study_uid: str, series_uid: str | None = None, instance_uid: str | None = None, *,
+    limit: int | None = None,
 ) -> list[InstanceRow]:
-    """Return the instances of a study, a series or one, in series and instance order."""
+    """Return the instances of a study, a series or one, in series and instance order; at most `limit`."""
     statement = (
         sa.select(
             _s.study_uid, _e.series_uid, _i.sop_instance_uid, _i.sop_class_uid, _i.transfer_syntax_uid, _i.object_name,
@@ -53,7 +54,7 @@ def locate(
         )
         .join_from(t.instances, t.series, _i.series == _e.id).join(t.studies, _i.study == _s.id)
         .where(_s.study_uid == study_uid, _i.rejection.is_(None))
-        .order_by(sa.cast(_e.series_number, sa.Integer), _e.id, sa.cast(_i.instance_number, sa.Integer), _i.id)
+        .order_by(sa.cast(_e.series_number, sa.Integer), _e.id, sa.cast(_i.instance_number, sa.Integer), _i.id).limit(limit)
     )
     if series_uid is not None:
         statement = statement.where(_e.series_uid == series_uid)
@@ -62,10 +63,10 @@ def locate(
     return [InstanceRow(*tuple(row)) for row in connection.execute(statement)]
 
 
-def open_instance(archive: "Archive", row: InstanceRow) -> "BlobReader":
-    """Return a reader of the Part 10 file. Raises: Missing, Damaged."""
+def open_instance(archive: "Archive", row: InstanceRow, *, is_at_hand: bool = False) -> "BlobReader":
+    """Return a reader of the Part 10 file. Raises: Missing, Damaged; BlockingIOError, see BlobStore.open."""
     _, key = archive.study_keys.for_study(row.study_uid, create=False)
-    return archive.blobs.open(row.object_name, key, row.length)
+    return archive.blobs.open(row.object_name, key, row.length, is_at_hand=is_at_hand)
 
 
 def header(archive: "Archive", row: InstanceRow) -> tuple[bytes, int]:

@@ -169,7 +169,7 @@ class Decryptor:
         end = stored_length(self._length) if last == self._last else HEADER_LENGTH + (last + 1) * STORED_CHUNK
         return start, end - start
 
-    def open_chunks(self, first: int, stored: "bytes | memoryview") -> bytes:
+    def open_chunks(self, first: int, stored: "bytes | bytearray | memoryview") -> bytes:
         """Return the plaintext of the chunks that `stored` holds, `first` being the index of its first.
 
         Raises: Damaged: a flipped byte, a chunk out of its place, a last chunk that is not last.
@@ -185,3 +185,15 @@ class Decryptor:
         except (InvalidTag, ValueError) as e:
             raise Damaged(f"chunk {index} of an object does not verify.") from e
         return out[0] if len(out) == 1 else b"".join(out)
+
+    def open_into(self, first: int, stored: memoryview, out: memoryview) -> None:
+        """Decrypt the same into `out`, which has room for exactly their plaintext: no copy. Raises: Damaged."""
+        index, to = first, 0
+        try:
+            for at in range(0, len(stored), STORED_CHUNK):
+                sealed = stored[at : at + STORED_CHUNK]
+                nonce = _nonce(index, is_last=index == self._last)
+                to += self._open.decrypt_into(nonce, sealed, self._aad, out[to : to + len(sealed) - _TAG])
+                index += 1
+        except (InvalidTag, ValueError) as e:
+            raise Damaged(f"chunk {index} of an object does not verify.") from e

@@ -46,6 +46,7 @@ class Client:
     token_id: str
     factor: str
     created_at: float
+    expires_at: float
 
 
 def add(
@@ -152,13 +153,14 @@ def find_token(connection: sa.Connection, token: str, now: float) -> Client:
     """Return the client behind a bearer token. Raises: Unproven."""
     row = connection.execute(
         sa.select(t.clients.c.id, t.clients.c.name, t.clients.c.role, t.tokens.c.id.label("token_id"),
-                  t.tokens.c.factor, t.tokens.c.created_at)
+                  t.tokens.c.factor, t.tokens.c.created_at, t.tokens.c.expires_at)
         .join(t.clients, t.clients.c.id == t.tokens.c.client)
         .where(t.tokens.c.secret_hash == secret_hash(token), t.tokens.c.expires_at > now, t.clients.c.state == "active")
     ).first()
     if row is None:
         raise Unproven("the token is not good, or no longer.")
-    return Client(id=row.id, name=row.name, role=row.role, token_id=row.token_id, factor=row.factor, created_at=row.created_at)
+    return Client(id=row.id, name=row.name, role=row.role, token_id=row.token_id, factor=row.factor, created_at=row.created_at,
+                  expires_at=row.expires_at)
 
 
 def find(connection: sa.Connection, client_id: str) -> Any:

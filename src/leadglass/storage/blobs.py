@@ -6,6 +6,7 @@ Unsafe to rely on: the order of `names`, and what `incoming/` holds after a cras
 """
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from leadglass.crypto.stream import CHUNK, HEADER_LENGTH, Decryptor, Encryptor, stored_length
+from leadglass.crypto.stream import CHUNK, HEADER_LENGTH, STORED_CHUNK, Decryptor, Encryptor, stored_length
 from leadglass.errors import Damaged, Full, Missing
 from leadglass.storage.scratch import Scratch
 
@@ -51,6 +52,9 @@ class BlobReader(Protocol):
     def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
         """Give the range in pieces of about `piece` bytes. Raises: Damaged."""
 
+    def framed(self, before: bytes, offset: int, length: int, after: bytes) -> bytes:
+        """Return plaintext[offset:offset+length] with `before` and `after` around it, copied once. Raises: Damaged."""
+
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None: ...
 
@@ -61,8 +65,11 @@ class BlobStore(Protocol):
     def create(self, key: bytes, key_id: bytes) -> BlobWriter:
         """Return a writer for a new object with a random name."""
 
-    def open(self, name: str, key: bytes, length: int) -> BlobReader:
-        """Return a reader. Raises: Missing, Damaged."""
+    def open(self, name: str, key: bytes, length: int, *, is_at_hand: bool = False) -> BlobReader:
+        """Return a reader. Raises: Missing, Damaged.
+
+        With `is_at_hand` nothing waits for a disk: this and each read raise BlockingIOError where the bytes are not in memory.
+        """
 
     def is_there(self, name: str, length: int) -> bool:
         """Return whether the object is there with its stored length; its content is not read."""
@@ -104,15 +111,18 @@ class PosixBlobs:
         name = secrets.token_hex(16)
         return _Writer(self, name, self._incoming / name, Encryptor(key, key_id, bytes.fromhex(name)))
 
-    def open(self, name: str, key: bytes, length: int) -> "_Reader":
-        """Return a reader. Raises: Missing, Damaged."""
+    def open(self, name: str, key: bytes, length: int, *, is_at_hand: bool = False) -> "_Reader":
+        """Return a reader; with `is_at_hand`, of what the page cache holds. Raises: Missing, Damaged, BlockingIOError."""
         try:
             descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError as e:
             self._on_damage(name)
             raise Missing("an object that the index names is not there.") from e
         try:
-            return _Reader(descriptor, name, key, length, self._on_damage)
+            return _Reader(descriptor, name, key, length, self._on_damage, is_at_hand=is_at_hand)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
         except BaseException:
             os.close(descriptor)
             self._on_damage(name)
@@ -219,12 +229,15 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, descriptor: int, name: str, key: bytes, length: int, on_damage: Callable[[str], None]) -> None:
+    def __init__(
+        self, descriptor: int, name: str, key: bytes, length: int, on_damage: Callable[[str], None], *, is_at_hand: bool
+    ) -> None:
         if os.fstat(descriptor).st_size != stored_length(length):  # cut or grown
             raise Damaged("an object file has not the length that the index keeps.")
-        header = os.pread(descriptor, HEADER_LENGTH, 0)
-        self._decryptor = Decryptor(header, key, object_id=bytes.fromhex(name), length=length)
+        self._flags = os.RWF_NOWAIT if is_at_hand else 0
         self._descriptor = descriptor
+        header = bytes(self._stored(0, HEADER_LENGTH))
+        self._decryptor = Decryptor(header, key, object_id=bytes.fromhex(name), length=length)
         self._name, self._on_damage = name, on_damage
         self.length = length
 
@@ -236,7 +249,9 @@ class _Reader:
         first, last = self._decryptor.span(offset, length)
         start, size = self._decryptor.stored_range(first, last)
         try:
-            plain = self._decryptor.open_chunks(first, os.pread(self._descriptor, size, start))
+            plain = self._decryptor.open_chunks(first, self._stored(start, size))
+        except BlockingIOError:
+            raise
         except (Damaged, OSError):
             self._on_damage(self._name)
             raise
@@ -246,6 +261,43 @@ class _Reader:
         if len(plain) - skip < length:
             raise Damaged("an object file ended early.")
         return plain[skip : skip + length]
+
+    def framed(self, before: bytes, offset: int, length: int, after: bytes) -> bytes:
+        """Return the range between `before` and `after`: decrypted into one buffer, and copied out of it once."""
+        if offset < 0 or length <= 0 or offset + length > self.length:
+            raise Damaged("an object file ended early.")
+        first, last = self._decryptor.span(offset, length)
+        start, size = self._decryptor.stored_range(first, last)
+        room = len(before)
+        plain = size - (last - first + 1) * (STORED_CHUNK - CHUNK)
+        out = bytearray(room + plain + len(after))
+        try:
+            self._decryptor.open_into(first, memoryview(self._stored(start, size)), memoryview(out)[room : room + plain])
+        except BlockingIOError:
+            raise
+        except (Damaged, OSError):
+            self._on_damage(self._name)
+            raise
+        at = room + offset - first * CHUNK
+        out[at - room : at] = before  # over what lies before the range, or the room that was left
+        out[at + length : at + length + len(after)] = after
+        return bytes(memoryview(out)[at - room : at + length + len(after)])
+
+    def _stored(self, start: int, size: int) -> bytearray:
+        """Return bytes of the file as they lie. Raises: BlockingIOError, where they are not at hand and must be."""
+        data = bytearray(size)
+        if self._flags:
+            try:
+                count = os.preadv(self._descriptor, [data], start, self._flags)
+            except OSError as e:
+                if e.errno == errno.EOPNOTSUPP:  # a file system that cannot tell: take the way that waits
+                    raise BlockingIOError(errno.EAGAIN, "not at hand") from e
+                raise
+            if count < size and start + count < os.fstat(self._descriptor).st_size:
+                raise BlockingIOError(errno.EAGAIN, "not at hand")
+        else:
+            count = os.preadv(self._descriptor, [data], start)
+        return data if count == size else data[:count]
 
     def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
         """Give the range in pieces that end on chunk borders."""

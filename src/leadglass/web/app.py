@@ -1,9 +1,9 @@
 """The web application: from the route table to ASGI.
 
-Order, from the outside in: 1 the shell (a nonce, safety headers, counts, every error to an answer); 2 routing;
-3 who is asking (authentication.py) and CSRF; 4 the handler, in a thread unless it is async; a form whose proof is too old
-asks for a fresh one first (step_up.py). Nothing else is global.
-Query strings, headers and bodies are never logged.
+Before all, frames that are at hand are answered (frames_at_hand.py). Then, from the outside in: 1 the shell (a nonce,
+safety headers, counts, every error to an answer); 2 routing; 3 who is asking (authentication.py) and CSRF; 4 the
+handler, in a thread unless it is async; a form whose proof is too old asks for a fresh one first (step_up.py).
+Nothing else is global. Query strings, headers and bodies are never logged.
 """
 
 import inspect
@@ -31,6 +31,7 @@ from leadglass.web.browser_safety import safety_headers
 from leadglass.web.calls import SIGN_IN, UNLOCK, Call, Operation
 from leadglass.web.console.step_up import with_fresh_proof
 from leadglass.web.dicomweb.api_description import DESCRIBED
+from leadglass.web.dicomweb.frames_at_hand import FramesAtHand
 from leadglass.web.health import Counters
 from leadglass.web.problem import translate
 from leadglass.web.routes import table
@@ -51,13 +52,14 @@ _MAX_FIELDS: Final = 100
 def create_app(house: "House", settings: "Settings", operations: Iterable[Operation] | None = None) -> Starlette:
     """Return the application over `house`. `operations`: the route table; a part of it in tests."""
     rows = table() if operations is None else tuple(operations)
+    counters = Counters()
     app = Starlette(
         routes=[_route(row, house, settings) for row in rows],
-        middleware=[Middleware(_Shell)],
+        middleware=[Middleware(FramesAtHand, house=house, counters=counters), Middleware(_Shell)],
         exception_handlers={HTTPException: _http_problem},
     )
     app.router.redirect_slashes = False
-    app.state.counters = Counters()
+    app.state.counters = counters
     app.state.operations, app.state.described = rows, DESCRIBED  # of which the API says what it is
     app.state.uploads = 0
     app.state.metadata_turn = threading.Lock()  # see store_metadata.py

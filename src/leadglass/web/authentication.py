@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from leadglass.access import House
 
-__all__ = ["COOKIE", "check_csrf", "clear_cookie", "cookie_header", "peer_of", "prove", "session_of"]
+__all__ = ["COOKIE", "bearer_of", "check_csrf", "clear_cookie", "cookie_header", "peer_of", "prove", "session_of"]
 
 COOKIE: Final = "__Host-session"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -35,11 +35,12 @@ def prove(
     request: "Request", house: "House", peer: Peer, *, form: Mapping[str, str], is_for_locked: bool
 ) -> tuple[Subject, Any]:
     """Return (subject, session or None). Touches the database. Raises: Unproven, Refused (cross-site)."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme:  # step 2
-        if scheme.lower() != "bearer" or not token.strip() or len(token) > _MAX_SECRET:
+    header = request.headers.get("authorization", "")
+    if header:  # step 2
+        token = bearer_of(header)
+        if not token:
             raise Unproven("a bearer token is wanted.")
-        return house.entrance.bearer(token.strip(), peer), None
+        return house.entrance.bearer(token, peer), None
     session = session_of(request, house, peer)  # step 3
     if session is None:
         raise Unproven("no token and no session.")
@@ -48,6 +49,12 @@ def prove(
     if str(session.state) != "active" and not is_for_locked:  # step 6
         raise Locked("the session is locked.")
     return session.subject, session
+
+
+def bearer_of(header: str) -> str:
+    """Return the token of an Authorization header; "" where it holds none."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and len(token) <= _MAX_SECRET else ""
 
 
 class Locked(Unproven):

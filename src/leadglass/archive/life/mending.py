@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from leadglass.storage import tables as t
+from leadglass.storage.epoch import raise_epoch
 
 if TYPE_CHECKING:
     from leadglass.archive.ingest import Staged
@@ -40,4 +41,5 @@ def mend(connection: sa.Connection, blobs: "BlobStore", staged: "Staged") -> str
         pixel_offset=head.pixel_offset, transfer_syntax_uid=head.transfer_syntax_uid))
     connection.execute(sa.update(t.findings).where(
         _f.object_name == row.object_name, _f.state == "open").values(state="mended"))
+    raise_epoch(connection)  # what any process keeps in memory names the old object
     return str(row.object_name)

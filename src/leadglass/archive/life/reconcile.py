@@ -18,6 +18,7 @@ from leadglass.archive.life.tasks import UNSORTED, Place, join_task, recount
 from leadglass.archive.life.versions import facts_of_row, head_of, shown_row, version_row
 from leadglass.errors import Conflict
 from leadglass.storage import tables as t
+from leadglass.storage.epoch import raise_epoch
 
 if TYPE_CHECKING:
     from leadglass.archive import Archive
@@ -188,6 +189,7 @@ def _change_places(
         dataset_offset=row.dataset_offset, pixel_offset=row.pixel_offset, digest=row.digest, source=version.source,
         received_at=version.received_at,
     ))
+    raise_epoch(connection)  # what any process keeps in memory names the old object
 
 
 def _series_id(connection: sa.Connection, study: int, uid: str, values: dict[str, Any]) -> int:

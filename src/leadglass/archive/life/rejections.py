@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from leadglass.archive.names import listed
 from leadglass.dicom.key_objects import STAYS_REJECTED, RejectionNote
 from leadglass.storage import tables as t
+from leadglass.storage.epoch import raise_epoch
 
 __all__ = [
     "REJECTED", "Named", "find_rejection", "lift", "look_up", "newly_hidden", "recount_study", "reject", "take_again",
@@ -100,6 +101,8 @@ def reject(
         connection.execute(sa.update(t.instances).where(_i.id.in_(ids)).values(rejection=rejection))
     for study in {row.study for row in hidden}:
         recount_study(connection, study, now)
+    if hidden:
+        raise_epoch(connection)  # what any process keeps of these studies in memory is not believed any more
     return rejection
 
 

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
     from leadglass.web.calls import Call
 
-__all__ = ["OCTETS", "Chosen", "choose", "frames", "give_frames", "give_pixels", "pixel_data", "pixel_parts"]
+__all__ = [
+    "OCTETS", "Chosen", "choose", "etag_of_frames", "frames", "give_frames", "give_pixels", "is_as_stored", "part_type",
+    "pixel_data", "pixel_parts", "stored_uid",
+]
 
 OCTETS: Final = "application/octet-stream"
 _ALIASES: Final = {"image/x-jls": "image/jls", "image/x-dicom-rle": "image/dicom-rle"}  # of editions before 2017
@@ -101,13 +104,13 @@ def _target(name: str, asked: str, possible: tuple[str, ...]) -> str:
     return uid if uid in possible and TRANSFER_SYNTAXES[uid].media_type == name else ""
 
 
-def _is_as_stored(row: Any, *, is_raw: bool) -> bool:
+def is_as_stored(row: Any, *, is_raw: bool) -> bool:
     """Return whether what goes out lies like that in the file."""
     syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
     return not syntax.encapsulated and syntax.little if is_raw else syntax.encapsulated
 
 
-def _stored_uid(row: Any) -> str:
+def stored_uid(row: Any) -> str:
     """Return the transfer syntax that a part as stored is said to have: native little endian pixels have one name."""
     syntax = TRANSFER_SYNTAXES[row.transfer_syntax_uid]
     return syntax.uid if syntax.encapsulated or not syntax.little else EXPLICIT_LITTLE
@@ -134,10 +137,8 @@ def give_frames(call: "Call", grant: Grant, row: Any, numbers: list[int]) -> "Re
         raise not_acceptable("the whole video, at /pixeldata of this instance")
     possible = call.house.operations.syntaxes_of(row)
     chosen = choose(accepted(call.request), row, possible, is_one=len(numbers) == 1)
-    is_stored = not chosen.target and _is_as_stored(row, is_raw=chosen.is_raw)
-    kind = chosen.target or chosen.media_type
-    etag = etag_of(["frames", row.digest, str(numbers), kind, str(chosen.is_multipart), str(is_stored)],
-                   is_weak=not is_stored)
+    is_stored = not chosen.target and is_as_stored(row, is_raw=chosen.is_raw)
+    etag = etag_of_frames(row, numbers, chosen.target or chosen.media_type, is_multipart=chosen.is_multipart, is_stored=is_stored)
     known = not_modified(call, etag)
     if known is not None:
         return known
@@ -146,10 +147,20 @@ def give_frames(call: "Call", grant: Grant, row: Any, numbers: list[int]) -> "Re
     found = _with_lengths(call, grant, row, numbers, chosen, is_stored=is_stored)
     if not found:
         return give_made(call, multipart_body(boundary, _frame_parts(call, grant, row, numbers, chosen)), content_type, etag)
-    parts = [({"Content-Type": f"{chosen.media_type}; transfer-syntax={uid}"}, stretch) for uid, stretch in found]
+    parts = [({"Content-Type": part_type(chosen.media_type, uid)}, stretch) for uid, stretch in found]
     if not chosen.is_multipart:
         return give(call, [parts[0][1]], parts[0][0]["Content-Type"], etag)
     return give(call, multipart_stretches(boundary, parts), content_type, etag)
+
+
+def etag_of_frames(row: Any, numbers: list[int], kind: str, *, is_multipart: bool, is_stored: bool) -> str:
+    """Return the ETag of frames of an instance, given as the media type or transfer syntax `kind`."""
+    return etag_of(["frames", row.digest, str(numbers), kind, str(is_multipart), str(is_stored)], is_weak=not is_stored)
+
+
+def part_type(media_type: str, syntax: str) -> str:
+    """Return the Content-Type of a frame."""
+    return f"{media_type}; transfer-syntax={syntax}"
 
 
 def _wants_lengths(call: "Call") -> bool:
@@ -171,7 +182,7 @@ def _with_lengths(
         spans = operations.spans(grant, row, number)
         if spans is None:
             break
-        found.append((_stored_uid(row), _lying(call, grant, row, spans)))
+        found.append((stored_uid(row), _lying(call, grant, row, spans)))
     else:
         if found:
             return found
@@ -251,7 +262,7 @@ def _whole(call: "Call", grant: Grant, row: Any, *, is_raw: bool) -> tuple[str, 
     """Return (transfer syntax UID, pieces) of all pixel data as one value."""
     stretch = _whole_stretch(call, grant, row, is_raw=is_raw)
     if stretch is not None:
-        return _stored_uid(row), stretch.read(0, stretch.length)
+        return stored_uid(row), stretch.read(0, stretch.length)
     operations = call.house.operations
 
     def made() -> Iterator[bytes]:
@@ -263,7 +274,7 @@ def _whole(call: "Call", grant: Grant, row: Any, *, is_raw: bool) -> tuple[str, 
 
 
 def _whole_stretch(call: "Call", grant: Grant, row: Any, *, is_raw: bool) -> Stretch | None:
-    if not _is_as_stored(row, is_raw=is_raw):
+    if not is_as_stored(row, is_raw=is_raw):
         return None
     operations = call.house.operations
     spans = operations.pixel_spans(grant, row)
@@ -286,7 +297,7 @@ def give_pixels(call: "Call", grant: Grant, row: Any) -> "Response":
     boundary = boundary_of(etag)
     content_type = f'multipart/related; type="{chosen.media_type}"; boundary={boundary}'
     if stretch is not None:
-        headers = {"Content-Type": f"{chosen.media_type}; transfer-syntax={_stored_uid(row)}", "Content-Location": where}
+        headers = {"Content-Type": f"{chosen.media_type}; transfer-syntax={stored_uid(row)}", "Content-Location": where}
         if not chosen.is_multipart:
             return give(call, [stretch], headers["Content-Type"], etag)
         return give(call, multipart_stretches(boundary, [(headers, stretch)]), content_type, etag)

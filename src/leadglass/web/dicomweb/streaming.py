@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
 __all__ = [
-    "Stretch", "give", "give_made", "give_packed", "in_memory", "multipart_body", "multipart_stretches", "not_modified",
-    "stream",
+    "Stretch", "around_part", "give", "give_made", "give_packed", "in_memory", "multipart_body", "multipart_stretches",
+    "not_modified", "stream",
 ]
 
 _PIECE: Final = 1 << 17
@@ -205,6 +205,11 @@ def multipart_body(
         yield from pieces
         is_first = False
     yield _closing(boundary)
+
+
+def around_part(boundary: str, headers: dict[str, str]) -> tuple[bytes, bytes]:
+    """Return what stands before and after the one part of a multipart body."""
+    return encode_part(boundary, headers, is_first=True), _closing(boundary)
 
 
 def _closing(boundary: str) -> bytes:

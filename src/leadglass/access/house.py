@@ -63,11 +63,11 @@ class House:
         return self.archive.blobs.free_bytes()
 
     def sweep(self, *, older_than_seconds: float) -> int:
-        """Delete objects that neither an instance nor the quarantine names; return how many."""
+        """Delete objects that no instance, version in quarantine or derived object names; return how many."""
 
         def is_known(name: str) -> bool:
             with self.database.read() as connection:
-                for table in (t.instances, t.quarantine):
+                for table in (t.instances, t.quarantine, t.derived_objects):
                     if connection.execute(sa.select(table.c.id).where(table.c.object_name == name)).first():
                         return True
             return False

@@ -81,12 +81,12 @@ class ReconcileChores:
         for study_uid in studies:
             resource = Resource(kind=ResourceKind.STUDY, id=study_uid)
             with self._door.act(subject, Action.STUDY_DELETE, resource) as passage:
-                rows = forget(passage.connection, study_uid, now)
+                rows, names = forget(passage.connection, study_uid, now)
                 passage.details |= {
                     "what": "versions that were decided against", "instances": len(rows),
                     "tasks": sorted({row.task for row in rows if row.task})[:_NAMED],
                     "objects": [[row.sop_instance_uid, row.digest.hex()] for row in rows[:_NAMED]],
                 }
-            drop_objects(self._archive, rows)
+            drop_objects(self._archive, names)
             gone += len(rows)
         return gone

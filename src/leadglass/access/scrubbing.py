@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 import structlog
 
+from leadglass.archive.derived import drop
 from leadglass.archive.life.retention import DAY
 from leadglass.archive.life.scrub import Batch, Suspects, next_batch, total_of, verify_named
 from leadglass.audit import Entry, Event, Outcome, append
@@ -107,6 +108,8 @@ class Scrubbing:
             return 0
         batch = verify_named(self._archive, names)
         self._suspects.take()  # what the verification itself has noted
+        if batch.dropped and not batch.damages:
+            drop(self._archive, batch.dropped)
         if batch.damages:
             with self._database.write() as connection:
                 added = connection.execute(sa.insert(t.scrub_runs).values(
@@ -128,6 +131,8 @@ class Scrubbing:
     def _write(self, subject: Subject, this: _Round, batch: Batch) -> _Round:
         """Keep progress and findings; new ones are told now, and not again."""
         now = self._clock()
+        if batch.dropped:
+            _log.warning("derived_objects_dropped", objects=drop(self._archive, batch.dropped))
         with self._database.write() as connection:
             fresh = self._new_findings(connection, this, batch, now)
             _mend(connection, batch)

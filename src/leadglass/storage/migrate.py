@@ -12,7 +12,7 @@ from leadglass.storage.database import Database
 
 __all__ = ["HEAD", "is_current", "migrate"]
 
-HEAD = "0002"
+HEAD = "0003"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

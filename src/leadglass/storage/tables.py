@@ -6,10 +6,10 @@ Times are Unix seconds (float). All of it is PHI or worse: it exists only inside
 import sqlalchemy as sa
 
 __all__ = [
-    "clients", "commitments", "confirmations", "credentials", "devices", "epoch", "failures", "findings", "grants",
-    "holds", "instances", "invitations", "ledger", "ledger_head", "metadata", "people", "quarantine",
-    "rejection_targets", "rejections", "retention_rules", "scrub_runs", "sequence_values", "series", "sessions",
-    "spent", "studies", "study_keys", "tasks", "tokens",
+    "clients", "commitments", "confirmations", "credentials", "derived_objects", "devices", "epoch", "failures",
+    "findings", "grants", "holds", "instances", "invitations", "ledger", "ledger_head", "metadata", "people",
+    "quarantine", "rejection_targets", "rejections", "retention_rules", "scrub_runs", "sequence_values", "series",
+    "sessions", "spent", "studies", "study_keys", "tasks", "tokens",
 ]
 
 metadata = sa.MetaData()
@@ -92,6 +92,17 @@ instances = sa.Table(
     sa.Index("instances_series", "series"),
     sa.Index("instances_study", "study"),
 )
+derived_objects = sa.Table(  # what was made from stored instances and can be made anew: never counted, never exported
+    "derived_objects", metadata, _id(),
+    _C("study", _Big, sa.ForeignKey("studies.id"), nullable=False),  # under its key
+    _C("series", _Big, sa.ForeignKey("series.id")), _C("instance", _Big, sa.ForeignKey("instances.id")),
+    _C("kind", _Text, nullable=False),  # see archive.derived.KINDS
+    _C("made_from", sa.LargeBinary, nullable=False),  # over the digests of all that it shows: other content, other row
+    _C("object_name", _Text, nullable=False, unique=True), _C("length", _Big, nullable=False),
+    _C("made_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("kind", "made_from", name="derived_once"),
+    sa.Index("derived_study", "study"), sa.Index("derived_series", "series"), sa.Index("derived_instance", "instance"),
+)
 quarantine = sa.Table(  # versions of an instance beside the one that is shown: kept, reported, not shown
     "quarantine", metadata, _id(),
     _C("task", _Big),  # id in tasks
@@ -156,7 +167,7 @@ scrub_runs = sa.Table(
     _C("state", _Text, nullable=False),  # running | done | cut
     _C("started_by", _Text, nullable=False, default=""),  # subject id: the schedule resumes only its own
     _C("started_at", sa.Float, nullable=False), _C("ended_at", sa.Float),
-    _C("phase", _Text, nullable=False, default="instances"),  # instances | quarantine | keys | index
+    _C("phase", _Text, nullable=False, default="instances"),  # of archive.life.scrub.PHASES
     _C("cursor", _Big, nullable=False, default=0),  # last id read in the phase: a restart goes on from here
     _C("objects", _Big, nullable=False, default=0), _C("verified", _Big, nullable=False, default=0),
     _C("bytes", _Big, nullable=False, default=0), _C("findings", sa.Integer, nullable=False, default=0),

@@ -1,7 +1,8 @@
 """Take a study, or one series of it, out of the index for good, inside the caller's transaction.
 
 Steps: 1 nothing on hold, nothing that a rule still keeps, nothing of another study that waits for a decision here;
-2 rows go; 3 when nothing of the study is left its wrapped key goes too, so that what remains on disk is noise.
+2 rows go, with all that was made from them; 3 when nothing of the study is left its wrapped key goes too, so that what
+remains on disk is noise.
 Left to the caller: the decision and the record (access/keeping.py), to raise the epoch in the same transaction, and to
 unlink `Deleted.objects` after it; what a crash leaves of them is unknown to the index, and swept.
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from leadglass.archive.derived import forget
 from leadglass.archive.life.rejections import recount_study
 from leadglass.archive.life.retention import due_of, is_on_hold, load_rules
 from leadglass.errors import Conflict, Missing
@@ -90,12 +92,15 @@ def delete_rows(
         digest=hashlib.sha256("".join(f"{r.sop_instance_uid} {r.digest.hex()}\n" for r in rows).encode()).hexdigest(),
     )
     _remove(connection, t.quarantine, [v.id for v in versions])  # step 2
+    for number in series:
+        found.objects += forget(connection, series=number)
     _remove(connection, t.instances, [r.id for r in rows])
     connection.execute(sa.delete(t.sequence_values).where(t.sequence_values.c.series.in_(series)))
     connection.execute(sa.delete(t.series).where(_e.id.in_(series)))
     _close_findings(connection, found.objects)
     if connection.execute(sa.select(_e.id).where(_e.study == study.id).limit(1)).first() is None:
         found.is_whole_study = True
+        found.objects += forget(connection, study=study.id)
         connection.execute(sa.delete(t.sequence_values).where(t.sequence_values.c.study == study.id))
         connection.execute(sa.delete(t.studies).where(_s.id == study.id))
     else:

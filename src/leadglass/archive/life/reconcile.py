@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from leadglass.archive.derived import forget
 from leadglass.archive.further import keep, models_of
 from leadglass.archive.index import names_of, series_values, study_values
 from leadglass.archive.life.rejections import recount_study
@@ -181,6 +182,7 @@ def _change_places(
         reason=_superseded_by(version.digest) if becomes == "superseded" else "taken back", received_at=shown.received_at,
         head=json.dumps(facts_of_row(old.row)), purge_at=purge_at,
     ))
+    forget(connection, instance=shown.id)  # made from what is shown no more; the files are swept
     row = new.row
     connection.execute(sa.update(t.instances).where(_i.id == shown.id).values(
         series=_series_id(connection, study, row.series_uid, new.series), sop_class_uid=row.sop_class_uid,

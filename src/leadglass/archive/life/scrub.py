@@ -1,7 +1,8 @@
 """Re-read everything: each object must decrypt, have its length, and give the digest that was kept at ingest.
 
-A round goes through phases: instances (rejected ones too), quarantine, wrapped keys, the index's own counts together with
-files that no row names. `next_batch` reads and judges, and writes nothing: who calls keeps the cursor, so that a round goes
+A round goes through phases: instances (rejected ones too), quarantine, what was made from them, wrapped keys, the index's own
+counts together with files that no row names. What was made can be made anew: a bad one is dropped, and is no finding and no
+object of a report. `next_batch` reads and judges, and writes nothing: who calls keeps the cursor, so that a round goes
 on where it was after a restart. What was deleted or replaced while it was read is no finding.
 """
 
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASES", "Batch", "Damage", "Suspects", "next_batch", "total_of", "verify_named"]
 
-PHASES: Final = ("instances", "quarantine", "keys", "index", "done")
+PHASES: Final = ("instances", "quarantine", "derived", "keys", "index", "done")
 _PAGE: Final = 200
 _NAMES: Final = 500
 _BATCH_SECONDS: Final = 2.0  # progress is written about so often
 _MOST_COUNTS: Final = 100
 _MOST_SUSPECTS: Final = 100
-_i, _s, _q = t.instances.c, t.studies.c, t.quarantine.c
+_i, _s, _q, _d = t.instances.c, t.studies.c, t.quarantine.c, t.derived_objects.c
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class Batch:
     unknown: int = 0
     damages: list[Damage] = field(default_factory=list)
     whole: list[str] = field(default_factory=list)  # objects that verified
+    dropped: list[str] = field(default_factory=list)  # derived objects that did not: to be removed, and made anew when wanted
     covers: tuple[str, ...] = ()  # kinds of damage that this batch has looked for everywhere
 
 
@@ -113,7 +115,7 @@ def next_batch(
 def verify_named(archive: "Archive", names: list[str]) -> Batch:
     """Verify these objects alone, those that the index still names."""
     batch = Batch(phase="named", cursor=0)
-    for phase, column in (("instances", _i.object_name), ("quarantine", _q.object_name)):
+    for phase, column in (("instances", _i.object_name), ("quarantine", _q.object_name), ("derived", _d.object_name)):
         with archive.database.read() as connection:
             rows = list(connection.execute(_SELECT[phase].where(column.in_(names))))
         for row in rows:
@@ -125,11 +127,13 @@ _SELECT: Final = {
     "instances": sa.select(_i.id, _s.study_uid, _i.object_name, _i.length, _i.dataset_offset, _i.digest).join(
         t.studies, _s.id == _i.study),
     "quarantine": sa.select(_q.id, _q.study_uid, _q.object_name, _q.length, _q.head, _q.digest),
+    "derived": sa.select(_d.id, _s.study_uid, _d.object_name, _d.length).join(t.studies, _s.id == _d.study),
 }
+_TABLES: Final = {"instances": t.instances, "quarantine": t.quarantine, "derived": t.derived_objects}
 
 
 def _rows(archive: "Archive", phase: str, cursor: int) -> list[Any]:
-    number = _i.id if phase == "instances" else _q.id
+    number = _TABLES[phase].c.id
     with archive.database.read() as connection:
         return list(connection.execute(_SELECT[phase].where(number > cursor).order_by(number).limit(_PAGE)).all())
 
@@ -142,7 +146,7 @@ def _verify(archive: "Archive", phase: str, row: Any, batch: Batch, pace: Callab
         _, key = archive.study_keys.for_study(row.study_uid, create=False)
         what = ""
         with archive.blobs.open(row.object_name, key, row.length) as reader:
-            start = row.dataset_offset if phase == "instances" else _dataset_offset(row.head)
+            start = _start(phase, row)
             digest = hashlib.sha256()
             reader.read(0, start)
             for piece in reader.stream(start):
@@ -150,13 +154,16 @@ def _verify(archive: "Archive", phase: str, row: Any, batch: Batch, pace: Callab
                 goes_on = pace(len(piece))
                 if not goes_on and reader.length > start + len(piece):
                     return None
-            if digest.digest() != row.digest and start:
+            if start and digest.digest() != row.digest:
                 what = "content"
     except Missing:
         what = what or "missing"
     except (LeadglassError, OSError):
         what = what or "damaged"
     if what and not _is_still(archive, phase, row):
+        return goes_on
+    if phase == "derived":
+        batch.dropped += [row.object_name] if what else []
         return goes_on
     batch.objects += 1
     batch.bytes += row.length
@@ -168,17 +175,20 @@ def _verify(archive: "Archive", phase: str, row: Any, batch: Batch, pace: Callab
     return goes_on
 
 
-def _dataset_offset(head: str) -> int:
-    """Return where a quarantined version's data set begins; 0, for those of an older index, which did not keep it."""
+def _start(phase: str, row: Any) -> int:
+    """Return where the bytes with a kept digest begin; 0, where there is none: in derived objects, in an older quarantine."""
     import json
 
+    if phase != "quarantine":
+        return int(row.dataset_offset) if phase == "instances" else 0
+    head = row.head
     found = json.loads(head or "{}").get("dataset", 0)
     return found if isinstance(found, int) else 0
 
 
 def _is_still(archive: "Archive", phase: str, row: Any) -> bool:
     """Return whether the index still names this object: it may have been deleted, or replaced, meanwhile."""
-    table = t.instances if phase == "instances" else t.quarantine
+    table = _TABLES[phase]
     with archive.database.read() as connection:
         return connection.execute(sa.select(table.c.id).where(table.c.object_name == row.object_name)).first() is not None
 
@@ -195,7 +205,7 @@ def _keys(archive: "Archive") -> Batch:
 
 
 def _index(archive: "Archive") -> Batch:
-    """Compare the counts of studies with the rows, and the files with both tables that name files."""
+    """Compare the counts of studies with the rows, and the files with the tables that name files."""
     batch = Batch(phase="done", cursor=0, covers=("count",))
     shown = sa.select(sa.func.count()).where(_i.study == _s.id, _i.rejection.is_(None)).scalar_subquery()
     with archive.database.read() as connection:
@@ -214,7 +224,7 @@ def _index(archive: "Archive") -> Batch:
 def _unknown(archive: "Archive", names: list[str]) -> int:
     with archive.database.read() as connection:
         known = {
-            name for column in (_i.object_name, _q.object_name)
+            name for column in (_i.object_name, _q.object_name, _d.object_name)
             for name in connection.execute(sa.select(column).where(column.in_(names))).scalars()
         }
     return len(set(names) - known)

@@ -10,8 +10,9 @@ import pytest
 from leadglass.terms import Action
 from leadglass.web.console import pages
 from leadglass.web.console.access_log import sentence
+from leadglass.web.console.static_files import resolve
 from leadglass.web.console.studies import parse_words
-from leadglass.web.console.viewer import app_config, resolve
+from leadglass.web.console.viewer import app_config
 
 TODAY = date(2026, 11, 24)
 

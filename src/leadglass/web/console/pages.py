@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from leadglass.errors import Malformed
 from leadglass.terms import Action, Resource, ResourceKind
+from leadglass.web.console.static_files import static_url
 
 if TYPE_CHECKING:
     from leadglass.terms import Subject
@@ -106,6 +107,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "moment": moment, "ago": ago, "day": day, "clock": clock, "person_name": person_name, "tail": tail, "size": size,
     }
+    environment.globals["asset"] = static_url
     return environment
 
 

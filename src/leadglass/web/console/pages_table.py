@@ -5,7 +5,19 @@ from typing import Any, Final
 
 from leadglass.terms import Action
 from leadglass.web.calls import Call, Operation
-from leadglass.web.console import access_log, enrol, keeping, life, people, reconciliation, sign_in, step_up, studies, viewer
+from leadglass.web.console import (
+    access_log,
+    enrol,
+    keeping,
+    life,
+    people,
+    reconciliation,
+    sign_in,
+    static_files,
+    step_up,
+    studies,
+    viewer,
+)
 from leadglass.web.console.pages import redirect
 
 __all__ = ["PAGES"]
@@ -32,11 +44,13 @@ def start(call: Call) -> Any:
 
 
 _LINK: Final = "the enrolment itself: a one-time secret, then the ceremony's handle, prove the person"
+_LOOK: Final = "the console's look and scripts; nothing of a patient or person"
 _PROOF: Final = "proves the person itself"
 
 PAGES: Final[tuple[Operation, ...]] = (
     _page("/", start, _A.CONSOLE_USE),
-    _public("/static/{name}", viewer.static_file, "the console's look and scripts; nothing of a patient or person"),
+    _public("/static/htmx.min.js", viewer.htmx_file, _LOOK),
+    _public("/static/{name}", static_files.static_file, _LOOK),
     # sign-in
     _public("/sign-in", sign_in.sign_in_page, _PROOF),
     _public("/sign-in", sign_in.sign_in, _PROOF, "POST"),

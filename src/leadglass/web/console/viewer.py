@@ -1,38 +1,40 @@
 """The viewer: OHIF's finished files under /viewer, its configuration, and our page around it.
 
-The files are the npm package's own, built for the root of a site. viewer.lock.json names the one change in a script
-(where chunks are loaded from); `index.html` is rewritten on the way out: our prefix, and the page's nonce.
+The files are the npm package's own, built for the root of a site; tools/fetch_viewer.py makes them shorter and packs
+them, and viewer.lock.json names each change in a script. All stand under the version of the tree, so that a browser keeps
+them for good and asks for none of them twice. `index.html` is rewritten on the way out: our prefix, the page's nonce, and
+what the browser will need at once (needed.json), which it then fetches side by side and not as one script names the next.
+The study list has it fetched while the reader is still choosing. There is no service worker: nothing works offline.
 """
 
 import json
-import mimetypes
 import re
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.errors import Missing
 from leadglass.web.browser_safety import viewer_csp
 from leadglass.web.console.pages import render
+from leadglass.web.console.static_files import FOREVER, UNSURE, resolve, send_file
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
-__all__ = ["app_config", "resolve", "static_file", "view", "viewer_file"]
+__all__ = ["Needed", "app_config", "htmx_file", "needed", "view", "viewer_file"]
 
 _PREFIX: Final = "/viewer/"
-_STATIC: Final = Path(__file__).parent / "static"
 _SYSTEM: Final = Path("/usr/share/leadglass/viewer")
-_FOREVER: Final = "private, max-age=31536000, immutable"
-_HOUR: Final = "private, max-age=3600"
+_VERSION_DIGITS: Final = 16
+_KINDS: Final = {".js": "script", ".css": "style", ".woff2": "font", ".wasm": "fetch"}
 _LOGO: Final = (  # our name in the viewer's corner; the way back is in our own bar
     '{ createLogoComponentFn: (React) => React.createElement("span", '
     '{ style: { fontWeight: 600, color: "#d6e27a" } }, "Leadglass") }'
 )
-_HASHED: Final = re.compile(r"\.[0-9a-f]{16}\.|^[0-9a-f]{16}\.")
 
 
 @cache
@@ -42,60 +44,76 @@ def _dist(configured: str) -> Path:
     return Path(configured) if configured else own if own.is_dir() else _SYSTEM
 
 
-def resolve(root: Path, name: str) -> Path | None:
-    """Return the file of that name below `root`; None for what is not there or not below it."""
-    if "\x00" in name or "\\" in name or any(part in {"", ".", ".."} for part in name.split("/")):
-        return None
-    path = root / name
-    return path if path.is_file() and path.resolve().is_relative_to(root.resolve()) else None
+def _version(dist: Path) -> str:
+    """Return the version of the tree that lies there now, or ""; read each time, since a new tree takes the old one's place."""
+    try:
+        return (dist / ".lock.sha256").read_text("ascii")[:_VERSION_DIGITS]
+    except OSError:
+        return ""
 
 
-def _send(call: "Call", path: Path, cache_control: str) -> Response:
-    """Send a file, packed where a packed copy stands beside it and the browser takes it."""
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    kind = {"text/javascript": "text/javascript; charset=utf-8", "application/wasm": "application/wasm"}.get(kind, kind)
-    headers = {"cache-control": cache_control, "vary": "accept-encoding"}
-    packed = path.with_name(path.name + ".gz")
-    if "gzip" in call.request.headers.get("accept-encoding", "") and packed.is_file():
-        return FileResponse(packed, media_type=kind, headers={**headers, "content-encoding": "gzip"})
-    return FileResponse(path, media_type=kind, headers=headers)
+@dataclass(frozen=True)
+class Needed:
+    """A file that the browser needs before the first image."""
+
+    url: str
+    kind: str  # the `as` of its link
+    rel: str  # "preload", or "prefetch" for what a worker asks for
 
 
-def static_file(call: "Call") -> Response:
-    """Send a file of the console's own look, or htmx. Nothing of a patient is in any of them."""
-    name = call.params["name"]
-    root = _dist(call.settings.viewer_dir) / "htmx" if name == "htmx.min.js" else _STATIC
-    path = resolve(root, name)
-    if path is None:
+@lru_cache(maxsize=4)
+def _needed(dist: Path, version: str) -> tuple[Needed, ...]:
+    path = dist / "needed.json"
+    names: dict[str, list[str]] = json.loads(path.read_text("ascii")) if version and path.is_file() else {}
+    return tuple(Needed(f"{_PREFIX}{version}/{name}", _KINDS[Path(name).suffix], rel) for rel in names for name in names[rel])
+
+
+def needed(call: "Call") -> tuple[Needed, ...]:
+    """Return what a reader's browser needs before the first image, of this version of the viewer; nothing of an older kind."""
+    dist = _dist(call.settings.viewer_dir)
+    return _needed(dist, _version(dist))
+
+
+def htmx_file(call: "Call") -> Response:
+    """Send htmx, which is in no repository of ours."""
+    path = _dist(call.settings.viewer_dir) / "htmx" / "htmx.min.js"
+    if not path.is_file():
         raise Missing("no such file.")
-    return _send(call, path, "private, no-cache" if name != "htmx.min.js" else _HOUR)
+    return send_file(call, path, "private, max-age=3600")
 
 
 def viewer_file(call: "Call") -> Response:
     """Send a file of the viewer; every other path below /viewer is the application's own page."""
     name = call.params.get("name", "")
-    root = _dist(call.settings.viewer_dir) / "ohif"
-    path = resolve(root, name) if name else None
+    dist = _dist(call.settings.viewer_dir)
+    root, version = dist / "ohif", _version(dist)
+    first, _, rest = name.partition("/")
+    is_versioned = first == version and version != ""
+    path = resolve(root, rest if is_versioned else name) if name else None
     if path is not None and path.name not in {"index.html", "app-config.js"}:
-        return _send(call, path, _FOREVER if _HASHED.search(path.name) else _HOUR)
+        return send_file(call, path, FOREVER if is_versioned else UNSURE)
     if "." in name.rsplit("/", 1)[-1]:
         raise Missing("no such file.")
     index = root / "index.html"
     if not index.is_file():
         raise Missing("the viewer is not installed. Run: make setup")
-    text = _rewritten(index.read_text("utf-8")).replace("<script", f'<script nonce="{call.nonce}"')
+    text = _rewritten(index.read_text("utf-8"), version, needed(call)).replace("<script", f'<script nonce="{call.nonce}"')
     headers = {"content-security-policy": viewer_csp(call.nonce), "cache-control": "no-store"}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
-@cache
-def _rewritten(text: str) -> str:
+@lru_cache(maxsize=4)
+def _rewritten(text: str, version: str, files: tuple[Needed, ...]) -> str:
     """Return the page for our prefix, without the service worker (nothing of it may work offline) and the icons."""
     text = re.sub(r'<link rel="(?:apple-[^"]*|icon[^"]*|manifest|yandex[^"]*)"[^>]*>', "", text)
     text = re.sub(r"<script[^>]*init-service-worker\.js[^>]*></script>", "", text)
     text = text.replace('PUBLIC_URL="/"', f'PUBLIC_URL="{_PREFIX}"')
     text = re.sub(r'(href|src|content)="/(?!/)', rf'\1="{_PREFIX}', text)
-    return text.replace("<title>OHIF Viewer</title>", "<title>Viewer - Leadglass</title>")
+    if version:
+        text = re.sub(rf'(href|src)="{_PREFIX}(app\.bundle\.[^"]*)"', rf'\1="{_PREFIX}{version}/\2"', text)
+    links = "".join(f'<link rel="{one.rel}" href="{one.url}" as="{one.kind}"'
+                    f'{" crossorigin" if one.kind in {"font", "fetch"} else ""}>' for one in files)
+    return text.replace("</title>", f"</title>{links}").replace("<title>OHIF Viewer<", "<title>Viewer - Leadglass<")
 
 
 def app_config(_: "Call") -> Response:

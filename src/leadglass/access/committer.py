@@ -14,6 +14,7 @@ import structlog
 
 from leadglass.access.rejection_notes import Decide, follow_note
 from leadglass.archive import Archive
+from leadglass.archive.heads import keep_heads
 from leadglass.archive.index import index_staged
 from leadglass.archive.ingest import Outcome, OutcomeKind, Staged
 from leadglass.archive.life.mending import mend
@@ -88,6 +89,7 @@ class Committer:
                             notes.extend(follow_note(connection, self._decide, waiting.grant.subject, staged, now))
                     entries.extend(_entries(waiting))
                     entries.extend(notes)
+                keep_heads(connection, [pair for w in batch if not w.error for pair in zip(w.staged, w.outcomes, strict=True)])
                 if entries:
                     append(connection, entries)
         except BaseException as e:  # noqa: BLE001 - handed to every waiter, never swallowed

@@ -1,5 +1,6 @@
 """The house as its faces see it: one object, made by compose, handed to web, dimse and the command line."""
 
+import time
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from leadglass.access.sending import Sending
 from leadglass.access.sign_in import SignIn
 from leadglass.access.study_life import StudyLife
 from leadglass.archive import Archive
+from leadglass.archive.series_models import prepare
 from leadglass.identity import devices
 from leadglass.settings import Settings
 from leadglass.storage import tables as t
@@ -61,6 +63,13 @@ class House:
     def free_bytes(self) -> int:
         """Return the free space where objects lie, in bytes."""
         return self.archive.blobs.free_bytes()
+
+    def prepare_models(self, *, settled_seconds: float = 3.0) -> int:
+        """Make the metadata of series of which nothing has come for so long; return how many were made.
+
+        A chore that shows nothing to anybody: what is made is read behind the door, and recorded there.
+        """
+        return prepare(self.archive, before=time.time() - settled_seconds)
 
     def sweep(self, *, older_than_seconds: float) -> int:
         """Delete objects that no instance, version in quarantine or derived object names; return how many."""

@@ -1,15 +1,17 @@
 """What can be done with images, each behind a Grant: store, search, retrieve, render."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
 from leadglass.access.committer import Committer
 from leadglass.access.door import Door
+from leadglass.access.leaving import fitted, withheld
 from leadglass.access.search_scope import scope, study_resource
 from leadglass.access.shelf import LARGEST_SERIES, Shelf
+from leadglass.access.study_models import Models, StudyModels
 from leadglass.archive import Archive
 from leadglass.archive.ingest import Intake, Outcome, Staged
 from leadglass.archive.pixels.conversions import targets_of
@@ -44,6 +46,7 @@ class Operations:
         self._door = door
         self._site = site
         self._shelf = Shelf()
+        self._models = StudyModels(archive, door)
         self._committer = Committer(database, archive, door.decide, site=site)
 
     # --- store ------------------------------------------------------------------------------------------------
@@ -220,7 +223,22 @@ class Operations:
     def metadata(self, grant: Grant, row: InstanceRow, bulk_uri: Callable[[str], str]) -> dict[str, Any]:
         """Return the DICOM JSON model of an instance, without bulk data. Ref: PS3.18 Annex F."""
         self._readable(grant)
-        return metadata(self._archive, row, bulk_uri)
+        return fitted(metadata(self._archive, row, bulk_uri), withheld(grant))
+
+    def models(self, grant: Grant, series: str | None = None) -> Models:
+        """Return the same models, of a whole study or series, as text that is kept. Raises: Missing, Unproven, Refused."""
+        self._readable(grant)
+        return self._models.of(grant, series)
+
+    def checked(self, grant: Grant, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Give pieces of an answer; the grant is checked before each. Raises: Unproven, Refused, Missing."""
+        for piece in pieces:
+            self._door.check(grant)
+            yield piece
+
+    def forget_old(self) -> None:
+        """Drop from memory what was made under an older epoch: it may show what was deleted since."""
+        self._models.forget_old()
 
     def frame(self, grant: Grant, row: InstanceRow, number: int, *, want_raw: bool) -> tuple[str, bytes]:
         """Return (transfer syntax UID, bytes) of frame `number` (from 1); `want_raw` decodes what is compressed."""

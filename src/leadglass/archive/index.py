@@ -56,7 +56,7 @@ def index_staged(connection: sa.Connection, staged: Staged, now: float, site: st
     study, differs = _study(connection, staged, now, site)
     series = _series(connection, staged, study)
     a = head.attributes
-    connection.execute(_ADD_INSTANCE, {
+    added = connection.execute(_ADD_INSTANCE, {
         "study": study, "series": series, "sop_instance_uid": head.sop_instance_uid,
         "sop_class_uid": head.sop_class_uid, "transfer_syntax_uid": head.transfer_syntax_uid,
         "instance_number": a.instance_number, "rows": a.rows, "columns": a.columns, "bits_allocated": a.bits_allocated,
@@ -67,16 +67,19 @@ def index_staged(connection: sa.Connection, staged: Staged, now: float, site: st
     if rejection is not None:
         recount_study(connection, study, now)
     task = _identity_task(connection, staged, differs, now, quarantine.days) if differs else 0
-    return _outcome(staged, OutcomeKind.STORED, warning="" if rejection is None else REJECTED, task=task, differs=differs)
+    return _outcome(
+        staged, OutcomeKind.STORED, warning="" if rejection is None else REJECTED, task=task, differs=differs,
+        instance=int(added.inserted_primary_key[0]))  # type: ignore[index]
 
 
 def _outcome(
-    staged: Staged, kind: OutcomeKind, *, drop: str = "", warning: str = "", task: int = 0, differs: tuple[str, ...] = ()
+    staged: Staged, kind: OutcomeKind, *, drop: str = "", warning: str = "", task: int = 0, differs: tuple[str, ...] = (),
+    instance: int = 0,
 ) -> Outcome:
     head = staged.head
     return Outcome(
         sop_class_uid=head.sop_class_uid, sop_instance_uid=head.sop_instance_uid, study_uid=head.study_uid, kind=kind,
-        drop=drop, warning=warning, task=task, differs=differs,
+        drop=drop, warning=warning, task=task, differs=differs, instance=instance,
     )
 
 

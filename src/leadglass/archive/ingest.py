@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from leadglass.archive.heads import header_to_keep
 from leadglass.dicom.elements import Limits
 from leadglass.dicom.key_objects import KEY_OBJECT_SELECTION, RejectionNote, parse_rejection
 from leadglass.dicom.part10 import Head, file_meta, inflate, parse_head
@@ -44,6 +45,7 @@ class Staged:
     digest: bytes  # SHA-256 of the data set as received
     source: str
     key_id: bytes  # of the study key that encrypts it; it must still stand when the object is indexed
+    header: bytes = b""  # the data set up to the pixel data's header; "" = too long to be kept, or deflated
     note: RejectionNote | None = None  # what it rejects, where it is a Key Object Selection with such a title
 
 
@@ -57,6 +59,7 @@ class Outcome:
     kind: OutcomeKind
     drop: str = ""
     warning: str = ""  # what the sender is told beside a success; at most 64 characters, no value
+    instance: int = 0  # id of its row, where it is new
     task: int = 0  # the reconciliation task that waits for a person; 0 = none
     differs: tuple[str, ...] = ()  # keywords of the study's identity that a new instance contradicts
     is_mended: bool = False  # it took the place of an object that was damaged or lost
@@ -87,6 +90,7 @@ class Intake:
         self._next_try = _FIRST_TRY
         self._head: Head | None = None
         self._note: RejectionNote | None = None
+        self._header = b""
         self._writer: BlobWriter | None = None
         self._key_id = b""
         self._hash = hashlib.sha256()
@@ -121,7 +125,7 @@ class Intake:
             raise RuntimeError("an object was sealed with another length than was fed")
         return Staged(
             head=self._head, object_name=self._writer.name, length=length, digest=self._hash.digest(),
-            source=self._source, key_id=self._key_id, note=self._note,
+            source=self._source, key_id=self._key_id, header=self._header, note=self._note,
         )
 
     def discard(self) -> None:
@@ -150,6 +154,7 @@ class Intake:
         # Group 2 and the preamble are always ours: what a sender put there (an executable, a name) is not kept.
         self._shift = len(meta) - start
         writer.write(meta)
+        self._header = header_to_keep(self._buffer, head, is_complete=is_complete)
         view = memoryview(self._buffer)[start:]
         self._hash.update(view)
         writer.write(view)

@@ -1,6 +1,6 @@
 """Find instances and read them back. Ref: PS3.18 10.4."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from leadglass.archive import Archive
     from leadglass.storage.blobs import BlobReader
 
-__all__ = ["InstanceRow", "bulk_places", "bulk_value", "header", "locate", "metadata", "open_instance"]
+__all__ = ["InstanceRow", "bulk_places", "bulk_value", "header", "locate", "metadata", "open_instance", "own_entries"]
 
 _s, _e, _i = t.studies.c, t.series.c, t.instances.c
 
@@ -105,10 +105,16 @@ def _model(
 def metadata(archive: "Archive", row: InstanceRow, bulk_uri: Callable[[str], str]) -> dict[str, Any]:
     """Return the DICOM JSON model; pixel data and long binary values by URI. Ref: PS3.18 F, 10.4.1.1.2."""
     model, _ = _model(archive, row, bulk_uri)
-    if row.pixel_offset != -1 and not any(key in model for key in ("7FE00010", "7FE00009", "7FE00008")):
-        model["7FE00010"] = {"vr": "OW", "BulkDataURI": bulk_uri("7FE00010")}
-    model["00083002"] = {"vr": "UI", "Value": [row.transfer_syntax_uid]}  # AvailableTransferSyntaxUID
-    return model
+    return model | own_entries(row, model, bulk_uri)
+
+
+def own_entries(row: InstanceRow, known: Container[str], bulk_uri: Callable[[str], str]) -> dict[str, Any]:
+    """Return what we say of an instance beside its data set's own entries, or in their place. Args: known: keys of those."""
+    entries: dict[str, Any] = {}
+    if row.pixel_offset != -1 and not any(key in known for key in ("7FE00010", "7FE00009", "7FE00008")):
+        entries["7FE00010"] = {"vr": "OW", "BulkDataURI": bulk_uri("7FE00010")}
+    entries["00083002"] = {"vr": "UI", "Value": [row.transfer_syntax_uid]}  # AvailableTransferSyntaxUID
+    return entries
 
 
 def bulk_places(archive: "Archive", row: InstanceRow) -> tuple[dict[str, tuple[int, int]], bytes]:

@@ -10,6 +10,7 @@ import structlog
 from leadglass.access import House
 from leadglass.audit import Entry, Event, Outcome
 from leadglass.compose.home import Home
+from leadglass.compose.preparer import Preparer
 from leadglass.compose.scrubber import Scrubber
 from leadglass.errors import Conflict
 from leadglass.terms import Action
@@ -47,6 +48,7 @@ class Chores:
             self._purge: _PURGE_SECONDS, self._retain: _RETENTION_SECONDS,
         }
         self._scrubber = Scrubber(house)
+        self._preparer = Preparer(house)
 
     def start(self) -> None:
         """Publish the epoch, record the start. Ref: PS3.15 A.5.3.1, event type 110120."""
@@ -54,9 +56,11 @@ class Chores:
         self._house.page.watch()
         self._record("start")
         self._scrubber.start()
+        self._preparer.start()
 
     def stop(self) -> None:
         """Record the stop (110121), sign a last checkpoint, fold the write-ahead log."""
+        self._preparer.stop()
         self._scrubber.stop()
         self._close_grants()
         self._record("stop")

@@ -129,6 +129,7 @@ def _flush_often(house: "House") -> threading.Event:
             try:
                 house.door.flush_counts()
                 house.archive.study_keys.forget_old()
+                house.operations.forget_old()
                 house.keeping.scrubbing.look(subject)
             except Exception as e:  # noqa: BLE001 - counts are written at the next turn
                 _log.warning("counts_not_written", error=type(e).__name__)

@@ -5,8 +5,10 @@ rather than guessed.
 """
 
 import base64
+import contextlib
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from leadglass.dicom.dictionary import vr_of
@@ -14,7 +16,7 @@ from leadglass.dicom.elements import PIXEL_DATA, UNDEFINED, Limits, holds_fragme
 from leadglass.dicom.values import decode_text, encodings_of
 from leadglass.errors import Malformed
 
-__all__ = ["pn_json", "to_json"]
+__all__ = ["Root", "entry_of", "fill", "pn_json", "stands_alone", "to_json"]
 
 _BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _TEXT_SPLIT: Final = frozenset({"LO", "SH", "UC"})
@@ -48,80 +50,100 @@ def to_json(
         is_complete: False when the buffer ends at the pixel data. spans: filled with path -> (offset, length).
     Never raises: a data set that breaks off gives what came before the break.
     """
-    order = "<" if little else ">"
-    root: dict[str, Any] = {}
-    # One frame for each open data set: (its model, its path, its encodings, its items' list, is signed)
-    stack: list[dict[str, Any]] = [{"set": root, "path": "", "encodings": encodings_of(""), "signed": False, "order": order}]
+    root = Root({}, encodings_of(""), is_signed=False)
+    with contextlib.suppress(needs_more, Malformed):  # what was read before the break is still right, and is all there is to show
+        fill(root, buffer, offset=offset, end=len(buffer), explicit=explicit, little=little, limits=limits, bulk_uri=bulk_uri,
+             is_complete=is_complete, spans=spans)
+    return dict(sorted(root.model.items()))
+
+
+@dataclass
+class Root:
+    """A data set that is being read: its model so far, and what the values that come next depend on."""
+
+    model: dict[str, Any]
+    encodings: tuple[str, ...]  # of (0008,0005)
+    is_signed: bool  # by (0028,0103)
+
+
+def fill(
+    root: Root, buffer: "bytes | memoryview", *, offset: int, end: int, explicit: bool, little: bool, limits: Limits,
+    bulk_uri: Callable[[str], str], is_complete: bool, spans: dict[str, tuple[int, int]] | None = None,
+) -> None:
+    """Add the elements from `offset` to `end` to the model of `root`; up to the pixel data, which is added too.
+
+    Raises: Malformed, `needs_more`, where `walk` does; what came before is in the model then.
+    """
+    # One frame for each open data set: its model, path, encodings, byte order, whether its numbers are signed
+    outermost: dict[str, Any] = {"set": root.model, "path": "", "encodings": root.encodings, "signed": root.is_signed,
+                                 "order": "<" if little else ">"}
     open_sets: list[dict[str, Any]] = []  # by depth: sequences and items
     view = memoryview(buffer)
-    try:
-        for element in walk(
-            buffer, offset=offset, explicit=explicit, little=little, limits=limits, is_complete=is_complete
-        ):
-            tag, vr, _, at, length, depth = element
-            del open_sets[depth:]
-            frame = _frame(stack, open_sets)
-            if tag == _ITEM:
-                if open_sets and "items" in open_sets[-1]:
-                    sequence = open_sets[-1]
-                    item: dict[str, Any] = {}
-                    path = f"{sequence['path']}/{len(sequence['items'])}/"
-                    sequence["items"].append(item)
-                    open_sets.append({"set": item, "path": path, "encodings": frame["encodings"], "signed": frame["signed"],
-                                      "order": frame["order"]})
-                else:
-                    open_sets.append({"fragments": True})
-                continue
-            if tag >> 16 == 0xFFFE or "fragments" in frame or tag & 0xFFFF == 0:
-                continue
-            vr = vr or (("SS" if frame["signed"] else "US") if tag in _SIGNED_CHOICE else vr_of(tag))
-            key, path = f"{tag:08X}", f"{frame['path']}{tag:08X}"
-            if tag in PIXEL_DATA:
-                # A header may claim any VR, SQ even: a reader would then look for items.
-                frame["set"][key] = {"vr": vr if vr in _BINARY and vr != "UN" else "OW", "BulkDataURI": bulk_uri(path)}
-                if length == UNDEFINED:
-                    open_sets.append({"fragments": True})
-                if depth == 0:
-                    break
-                continue
-            if length == UNDEFINED and holds_fragments(tag, element.vr):
-                frame["set"][key] = {"vr": vr}
+    for element in walk(
+        buffer, offset=offset, end=end, explicit=explicit, little=little, limits=limits, is_complete=is_complete
+    ):
+        tag, vr, _, at, length, depth = element
+        del open_sets[depth:]
+        frame = open_sets[-1] if open_sets else outermost
+        if tag == _ITEM:
+            if open_sets and "items" in open_sets[-1]:
+                sequence = open_sets[-1]
+                item: dict[str, Any] = {}
+                path = f"{sequence['path']}/{len(sequence['items'])}/"
+                sequence["items"].append(item)
+                open_sets.append({"set": item, "path": path, "encodings": frame["encodings"], "signed": frame["signed"],
+                                  "order": frame["order"]})
+            else:
                 open_sets.append({"fragments": True})
-                continue
-            if vr == "SQ" or length == UNDEFINED:
-                items: list[dict[str, Any]] = []
-                frame["set"][key] = {"vr": "SQ", "Value": items}
-                open_sets.append({"items": items, "path": path, "encodings": frame["encodings"],
-                                  "signed": frame["signed"], "set": frame["set"],
-                                  "order": "<" if element.vr == "UN" else frame["order"]})  # Ref: PS3.5 6.2.2
-                continue
-            byte_order = frame["order"]
-            if vr == "UN" and (known := vr_of(tag)) not in {"UN", "SQ"}:  # a known element, sent on by one who did not know it
-                vr, byte_order = known, "<"  # Ref: PS3.5 6.2.2
-            if vr in _BINARY and length > _BULK_BYTES:
-                if spans is not None:
-                    spans[path] = (at, length)
-                frame["set"][key] = {"vr": vr, "BulkDataURI": bulk_uri(path)}
-                continue
-            raw = bytes(view[at : at + length])
-            if tag == _CHARSET:
-                frame["encodings"] = encodings_of(raw.decode("ascii", "replace").strip("\x00 "))
-                frame["set"][key] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # what JSON is in. Ref: PS3.18 F.2.1
-                continue
-            if tag == _PIXEL_REPRESENTATION and len(raw) >= 2:
-                frame["signed"] = struct.unpack_from(byte_order + "H", raw)[0] == 1
-            frame["set"][key] = _entry(vr, raw, frame["encodings"], byte_order)
-    except (needs_more, Malformed):
-        pass  # what was read before the break is still right, and is all there is to show
-    return dict(sorted(root.items()))
+            continue
+        if tag >> 16 == 0xFFFE or "fragments" in frame or tag & 0xFFFF == 0:
+            continue
+        vr = vr or (("SS" if frame["signed"] else "US") if tag in _SIGNED_CHOICE else vr_of(tag))
+        key, path = f"{tag:08X}", f"{frame['path']}{tag:08X}"
+        if tag in PIXEL_DATA:
+            # A header may claim any VR, SQ even: a reader would then look for items.
+            frame["set"][key] = {"vr": vr if vr in _BINARY and vr != "UN" else "OW", "BulkDataURI": bulk_uri(path)}
+            if length == UNDEFINED:
+                open_sets.append({"fragments": True})
+            if depth == 0:
+                break
+            continue
+        if length == UNDEFINED and holds_fragments(tag, element.vr):
+            frame["set"][key] = {"vr": vr}
+            open_sets.append({"fragments": True})
+            continue
+        if vr == "SQ" or length == UNDEFINED:
+            items: list[dict[str, Any]] = []
+            frame["set"][key] = {"vr": "SQ", "Value": items}
+            open_sets.append({"items": items, "path": path, "encodings": frame["encodings"],
+                              "signed": frame["signed"], "set": frame["set"],
+                              "order": "<" if element.vr == "UN" else frame["order"]})  # Ref: PS3.5 6.2.2
+            continue
+        byte_order = frame["order"]
+        if vr == "UN" and (known := vr_of(tag)) not in {"UN", "SQ"}:  # a known element, sent on by one who did not know it
+            vr, byte_order = known, "<"  # Ref: PS3.5 6.2.2
+        if vr in _BINARY and length > _BULK_BYTES:
+            if spans is not None:
+                spans[path] = (at, length)
+            frame["set"][key] = {"vr": vr, "BulkDataURI": bulk_uri(path)}
+            continue
+        raw = bytes(view[at : at + length])
+        if tag == _CHARSET:
+            frame["encodings"] = encodings_of(raw.decode("ascii", "replace").strip("\x00 "))
+            frame["set"][key] = {"vr": "CS", "Value": ["ISO_IR 192"]}  # what JSON is in. Ref: PS3.18 F.2.1
+            continue
+        if tag == _PIXEL_REPRESENTATION and len(raw) >= 2:
+            frame["signed"] = struct.unpack_from(byte_order + "H", raw)[0] == 1
+        frame["set"][key] = entry_of(vr, raw, frame["encodings"], byte_order)
+    root.encodings, root.is_signed = outermost["encodings"], outermost["signed"]
 
 
-def _frame(stack: list[dict[str, Any]], open_sets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the innermost open data set (or fragments), else the root."""
-    return open_sets[-1] if open_sets else stack[0]
+def stands_alone(tag: int) -> bool:
+    """Return whether `entry_of` says all of an element, when its VR stands in it and is neither SQ, UN nor binary."""
+    return tag & 0xFFFF != 0 and tag >> 16 != 0xFFFE and tag not in PIXEL_DATA and tag not in {_CHARSET, _PIXEL_REPRESENTATION}
 
 
-def _entry(vr: str, raw: bytes, encodings: tuple[str, ...], order: str) -> dict[str, Any]:
+def entry_of(vr: str, raw: bytes, encodings: tuple[str, ...], order: str) -> dict[str, Any]:
     """Return {"vr", "Value"...} of one value; without Value when it is empty or cannot be read."""
     if not raw:
         return {"vr": vr}

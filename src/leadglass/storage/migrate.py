@@ -12,7 +12,7 @@ from leadglass.storage.database import Database
 
 __all__ = ["HEAD", "is_current", "migrate"]
 
-HEAD = "0003"
+HEAD = "0004"
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 __all__ = [
     "clients", "commitments", "confirmations", "credentials", "derived_objects", "devices", "epoch", "failures",
-    "findings", "grants", "holds", "instances", "invitations", "ledger", "ledger_head", "metadata", "people",
+    "findings", "grants", "holds", "instance_heads", "instances", "invitations", "ledger", "ledger_head", "metadata", "people",
     "quarantine", "rejection_targets", "rejections", "retention_rules", "scrub_runs", "sequence_values", "series",
     "sessions", "spent", "studies", "study_keys", "tasks", "tokens",
 ]
@@ -91,6 +91,11 @@ instances = sa.Table(
     _C("rejection", _Big),  # id in rejections; NULL = shown; else hidden from search and retrieve
     sa.Index("instances_series", "series"),
     sa.Index("instances_study", "study"),
+)
+instance_heads = sa.Table(  # headers of what has come lately, until the metadata of their series is made of them
+    "instance_heads", metadata,
+    _C("instance", _Big, sa.ForeignKey("instances.id"), primary_key=True, autoincrement=False),
+    _C("head", sa.LargeBinary, nullable=False),  # see archive.heads
 )
 derived_objects = sa.Table(  # what was made from stored instances and can be made anew: never counted, never exported
     "derived_objects", metadata, _id(),

@@ -12,6 +12,7 @@ from leadglass.web.dicomweb import (
     bulk_data,
     capabilities,
     export,
+    metadata,
     pixel_data,
     rendered,
     retrieve,
@@ -68,7 +69,7 @@ def api_table() -> tuple[Operation, ...]:
     for level in (STUDY, SERIES, INSTANCE):
         rows += [
             heads(level, retrieve.instances if level == INSTANCE else export.files),
-            heads(level + "/metadata", retrieve.metadata),
+            heads(level + "/metadata", metadata.metadata),
             heads(level + "/bulkdata", bulk_data.all_bulk_data),
             heads(level + "/pixeldata", pixel_data.pixel_data),
             get(level + "/rendered", rendered.rendered, read),

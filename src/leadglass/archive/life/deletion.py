@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from leadglass.archive.derived import forget
+from leadglass.archive.heads import forget_heads
 from leadglass.archive.life.rejections import recount_study
 from leadglass.archive.life.retention import due_of, is_on_hold, load_rules
 from leadglass.errors import Conflict, Missing
@@ -94,6 +95,7 @@ def delete_rows(
     _remove(connection, t.quarantine, [v.id for v in versions])  # step 2
     for number in series:
         found.objects += forget(connection, series=number)
+    forget_heads(connection, [r.id for r in rows])
     _remove(connection, t.instances, [r.id for r in rows])
     connection.execute(sa.delete(t.sequence_values).where(t.sequence_values.c.series.in_(series)))
     connection.execute(sa.delete(t.series).where(_e.id.in_(series)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from leadglass.archive.heads import forget_heads
 from leadglass.storage import tables as t
 from leadglass.storage.epoch import raise_epoch
 
@@ -36,6 +37,7 @@ def mend(connection: sa.Connection, blobs: "BlobStore", staged: "Staged") -> str
     if found is None and blobs.is_there(row.object_name, row.length):
         return ""
     head = staged.head
+    forget_heads(connection, [row.id])  # it counts in the old object
     connection.execute(sa.update(t.instances).where(_i.id == row.id).values(
         object_name=staged.object_name, length=staged.length, dataset_offset=head.dataset_offset,
         pixel_offset=head.pixel_offset, transfer_syntax_uid=head.transfer_syntax_uid))

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from leadglass.archive.derived import forget
 from leadglass.archive.further import keep, models_of
+from leadglass.archive.heads import forget_heads
 from leadglass.archive.index import names_of, series_values, study_values
 from leadglass.archive.life.rejections import recount_study
 from leadglass.archive.life.tasks import UNSORTED, Place, join_task, recount
@@ -182,6 +183,7 @@ def _change_places(
         reason=_superseded_by(version.digest) if becomes == "superseded" else "taken back", received_at=shown.received_at,
         head=json.dumps(facts_of_row(old.row)), purge_at=purge_at,
     ))
+    forget_heads(connection, [shown.id])
     forget(connection, instance=shown.id)  # made from what is shown no more; the files are swept
     row = new.row
     connection.execute(sa.update(t.instances).where(_i.id == shown.id).values(

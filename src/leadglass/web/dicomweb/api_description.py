@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import Response
 
 from leadglass.web import health, oauth
-from leadglass.web.dicomweb import bulk_data, capabilities, export, pixel_data, rendered, retrieve, search, store, wado_uri
+from leadglass.web.dicomweb import (
+    bulk_data,
+    capabilities,
+    export,
+    metadata,
+    pixel_data,
+    rendered,
+    retrieve,
+    search,
+    store,
+    wado_uri,
+)
 from leadglass.web.dicomweb.openapi import Described, Parameter, document
 
 if TYPE_CHECKING:
@@ -104,7 +115,7 @@ DESCRIBED: Final[Mapping[Callable[..., Any], Described]] = {
         parameters=(_ACCEPT, _RANGE, _KNOWN_TAG),
         answers={200: {RELATED: "", export.ZIP: ""}, 206: {RELATED: ""}}, more=(*_GIVEN, 406),
     ),
-    retrieve.metadata: Described(
+    metadata.metadata: Described(
         tag=_RETRIEVE, summary="Data sets without bulk data (PS3.18 10.4.1.1.2)", parameters=(_ACCEPT, _KNOWN_TAG),
         answers={200: {DICOM_JSON: "DataSets", RELATED: "", DICOM_XML: ""}}, more=(304, 406),
     ),

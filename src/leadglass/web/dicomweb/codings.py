@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["choose_coding", "packed"]
+__all__ = ["choose_coding", "packed", "packed_whole"]
 
 _MAX_HEADER: Final = 1024
 _CODING: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:;\s*[qQ]\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?")
@@ -51,6 +51,13 @@ def choose_coding(request: "Request") -> str:
     if qualities[best] <= 0:
         raise HTTPException(406, "No content coding is left: this can be given with zstd, gzip or identity.")
     return best
+
+
+def packed_whole(data: bytes, coding: str) -> bytes:
+    """Return a whole text under `coding` (of `choose_coding`): packed harder, since it is sent again and again."""
+    if coding == "gzip":
+        return zlib.compress(data, 6, _GZIP)
+    return zstandard.ZstdCompressor(level=6).compress(data) if coding else data
 
 
 def packed(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:

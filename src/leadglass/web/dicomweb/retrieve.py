@@ -1,12 +1,11 @@
-"""WADO-RS: DICOM files and their metadata, of a study, a series or an instance. Ref: PS3.18 10.4, 8.7.
+"""WADO-RS: DICOM files of a study, a series or an instance. Ref: PS3.18 10.4, 8.7.
 
 Who asks for `transfer-syntax=*`, or for anything, is given what is stored; who names a syntax is given that, or 406;
 who names none is given Explicit VR Little Endian, but for what was compressed with loss (8.7.3.4). Each body is
 streamed, and the grant is checked before each piece; a view of a study is one grant, so scrolling through it is one
-entry of the ledger. Pixel data and bulk data: see pixel_data.py and bulk_data.py.
+entry of the ledger. Metadata, pixel data and bulk data: see metadata.py, pixel_data.py and bulk_data.py.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -14,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from leadglass.dicom.uids import is_valid_uid
-from leadglass.dicom.xml_model import to_xml
 from leadglass.errors import Malformed
 from leadglass.terms import Action, Grant
 from leadglass.web.dicomweb.conditional import boundary_of, etag_of
 from leadglass.web.dicomweb.media_types import MediaRange, covers
-from leadglass.web.dicomweb.negotiation import DICOM_OFFER, accepted, base_url, not_acceptable, syntax_for
+from leadglass.web.dicomweb.negotiation import DICOM_OFFER, accepted, not_acceptable, syntax_for
 from leadglass.web.dicomweb.streaming import (
     Stretch,
     give,
     give_made,
-    give_packed,
     multipart_body,
     multipart_stretches,
     not_modified,
@@ -36,24 +33,25 @@ if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
 __all__ = [
-    "Sent", "bulk_uri", "find", "give_instances", "give_model", "inner_of", "instances", "metadata", "no_query",
-    "numbers_of",
+    "Sent", "bulk_uri", "find", "give_instances", "granted", "inner_of", "instances", "no_query", "numbers_of",
 ]
 
 _DICOM: Final = "application/dicom"
-_JSON: Final = "application/dicom+json"
-_XML: Final = "application/dicom+xml"
 _MAX_FRAMES: Final = 10_000  # frames named in one request
 
 
 def find(call: "Call", action: Action = Action.STUDY_READ) -> tuple[Grant, list[Any]]:
     """Return (grant, instances) of the study, series or instance in the path. Raises: Missing, Malformed, Unproven."""
+    grant = granted(call, action)
+    return grant, call.house.operations.locate(grant, call.params.get("series"), call.params.get("instance"))
+
+
+def granted(call: "Call", action: Action = Action.STUDY_READ) -> Grant:
+    """Return the grant on the study in the path, whose other UIDs are UIDs too. Raises: Missing, Malformed, Unproven."""
     params = call.params
-    uids = [params.get(name) for name in ("study", "series", "instance")]
-    if any(uid is not None and not is_valid_uid(uid) for uid in uids):
+    if not all(is_valid_uid(params[name]) for name in ("study", "series", "instance") if name in params):
         raise Malformed("the path holds something that is no UID.")
-    grant = call.house.operations.study(call.subject, params["study"], action)
-    return grant, call.house.operations.locate(grant, uids[1], uids[2])
+    return call.house.operations.study(call.subject, params["study"], action)
 
 
 def no_query(call: "Call", *known: str) -> None:
@@ -171,53 +169,6 @@ def _stored(call: "Call", grant: Grant, row: Any) -> Stretch:
         return operations.stored_part(grant, row, start, stop)
 
     return Stretch(row.length, read)
-
-
-# --- metadata -------------------------------------------------------------------------------------------------
-def metadata(call: "Call") -> "Response":
-    """Give the data sets without bulk data: an array in JSON, or parts in XML. Ref: PS3.18 10.4.1.1.2, F; PS3.19 A.1.
-
-    The ETag is over what is there: it changes when an instance is added, rejected, replaced or deleted.
-    """
-    no_query(call)
-    content_type = _choose_model(accepted(call.request), is_one="instance" in call.params)
-    grant, rows = find(call)
-    return give_model(call, grant, rows, content_type)
-
-
-def give_model(call: "Call", grant: Grant, rows: list[Any], content_type: str) -> "Response":
-    """Answer with the models of `rows` in the type that `_choose_model` returned."""
-    root = base_url(call.request)
-    models = (call.house.operations.metadata(grant, row, bulk_uri(root, row)) for row in rows)
-    etag = etag_of([content_type, root, *(row.digest for row in rows)])
-    if content_type == _JSON:
-        return give_packed(call, _array(models), _JSON, etag)
-    documents = (to_xml(model) for model in models)
-    if content_type == _XML:
-        return give_packed(call, documents, _XML, etag)
-    boundary = boundary_of(etag)
-    parts = (({"Content-Type": _XML}, (document,)) for document in documents)
-    return give_packed(call, multipart_body(boundary, parts), f"{content_type}; boundary={boundary}", etag)
-
-
-def _choose_model(wanted: list[MediaRange], *, is_one: bool) -> str:
-    """Return the media type of the answer. Ref: PS3.18 8.7.3.2 (table 8.7.3-2). Raises: HTTPException 406."""
-    for one in wanted:
-        if one.covers(_JSON) or one.covers("application/json"):
-            return _JSON
-        if covers(one.type, "multipart/related") and covers(inner_of(one), _XML):
-            return f'multipart/related; type="{_XML}"'
-        if one.type == _XML and is_one:
-            return _XML
-    raise not_acceptable(f'{_JSON}, multipart/related; type="{_XML}"')
-
-
-def _array(models: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    separator = "["
-    for model in models:
-        yield (separator + json.dumps(model, ensure_ascii=False, separators=(",", ":"))).encode("utf-8", "replace")
-        separator = ","
-    yield b"]"
 
 
 def bulk_uri(root: str, row: Any) -> Callable[[str], str]:

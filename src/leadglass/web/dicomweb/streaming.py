@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from leadglass.web.calls import Call
 
 __all__ = [
-    "Stretch", "around_part", "give", "give_made", "give_packed", "in_memory", "multipart_body", "multipart_stretches",
-    "not_modified", "stream",
+    "VARY_CODED", "Stretch", "around_part", "give", "give_made", "give_packed", "in_memory", "multipart_body",
+    "multipart_stretches", "not_modified", "stream",
 ]
 
 _PIECE: Final = 1 << 17
 _STALL_SECONDS: Final = 60.0
-_VARY_CODED: Final = "accept, accept-encoding"
+VARY_CODED: Final = "accept, accept-encoding"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def give_packed(
     See codings.py for what may be given this way. Raises: HTTPException 406.
     """
     coding = choose_coding(call.request)
-    common = {**(headers or {}), "vary": _VARY_CODED}
+    common = {**(headers or {}), "vary": VARY_CODED}
     if coding:
         common["content-encoding"] = coding
     return give_made(call, packed(pieces, coding), content_type, with_coding(etag, coding) if etag else "", common)

@@ -14,9 +14,10 @@ from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from leadglass.dicom.uids import is_valid_uid
 from leadglass.errors import Malformed
 from leadglass.web.dicomweb.media_types import MediaRange, parse_accept
+from leadglass.web.dicomweb.metadata import give_model
 from leadglass.web.dicomweb.negotiation import not_acceptable, syntax_for
 from leadglass.web.dicomweb.rendered import give_document, give_picture
-from leadglass.web.dicomweb.retrieve import Sent, give_instances, give_model
+from leadglass.web.dicomweb.retrieve import Sent, give_instances
 
 if TYPE_CHECKING:
     from starlette.responses import Response

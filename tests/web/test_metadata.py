@@ -1,7 +1,9 @@
 """Metadata as text that is kept: always what the slow way says, packed or not, and never of what is not there any more."""
 
+import copy
 import gzip
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,3 +288,50 @@ def test_a_grant_that_ended_stops_the_next_piece(world: World) -> None:
     world.house.page.publish()
     with pytest.raises(Exception, match="session has ended"):
         next(pieces)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_after_any_changes_in_any_order_it_is_what_the_slow_way_says(world: World, seed: int) -> None:
+    """What is kept in memory is believed by a stamp: no order of changes may bring an old stamp back."""
+    choice, house, me = random.Random(seed), world.house, world.me
+    shown = slices(4, first=100)
+    put(house, *shown)
+
+    def add() -> None:
+        shown.append(slices(1, first=choice.randrange(200, 999))[0])
+        put(house, shown[-1])
+
+    def reject() -> None:
+        if shown:
+            put(house, rejection_note(shown.pop()))
+
+    def lift() -> None:
+        active = [r for r in house.life.rejections(me) if r["state"] == "active"]
+        if active:
+            house.life.lift(me, choice.choice(active)["id"], "a test of lifting")
+
+    def correct() -> None:
+        old = choice.choice(shown or slices(1, first=50))
+        newer = copy.deepcopy(old)
+        newer.PatientName = f"Right^{choice.random()}"
+        put(house, newer)
+        house.reconcile_chores.sort(house.entrance.system("chores"), seconds=60)
+        for task in house.reconciliation.tasks(me):
+            house.reconciliation.accept(me, task["id"], "a test of correcting")
+
+    def delete() -> None:
+        house.keeping.delete(me, STUDY, reason="a test of deletion")
+        shown.clear()
+        put(house, *slices(choice.randrange(1, 12)))
+
+    def prepare() -> None:
+        house.prepare_models(settled_seconds=0)
+
+    changes = [add, add, add, reject, reject, lift, correct, prepare, delete]
+    for _ in range(25):
+        for change in choice.sample(changes, choice.randrange(1, 4)):
+            change()
+        answer = world.ask(PATH, accept_encoding=choice.choice(["", "gzip"]))
+        if answer.headers.get("content-encoding"):
+            answer.body = gzip.decompress(answer.body)
+        world.check(answer)

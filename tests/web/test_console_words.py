@@ -3,6 +3,7 @@
 import json
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from leadglass.web.console.access_log import sentence
 from leadglass.web.console.static_files import resolve
 from leadglass.web.console.studies import parse_words
 from leadglass.web.console.viewer import app_config
+from leadglass.web.dicomweb.media_types import parse_accept
+from leadglass.web.dicomweb.pixel_data import choose
 
 TODAY = date(2026, 11, 24)
 
@@ -73,6 +76,7 @@ def test_the_viewer_knows_our_archive_and_no_other() -> None:
     assert source["configuration"]["dicomUploadEnabled"] is False
     assert "http" not in json.dumps(config)
     assert config["routerBasename"] == "/viewer"
+    assert config["maxNumRequests"]["prefetch"] <= 6  # what is under way when a reader scrolls stands before what they want
 
 
 @pytest.mark.parametrize("action", list(Action))
@@ -80,3 +84,19 @@ def test_the_ledger_says_each_action_in_words(action: Action) -> None:
     said = sentence({"action": str(action), "event": "decision", "outcome": "done", "details": {}})
     assert ":" not in said
     assert said != str(action).replace(":", " ")
+
+
+@pytest.mark.parametrize(("stored", "leaves"), [
+    ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.202"), ("1.2.840.10008.1.2", "1.2.840.10008.1.2.4.202"),
+    ("1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.202"), ("1.2.840.10008.1.2.4.50", ""), ("1.2.840.10008.1.2.4.70", ""),
+    ("1.2.840.10008.1.2.4.80", ""), ("1.2.840.10008.1.2.4.91", ""), ("1.2.840.10008.1.2.4.203", ""),
+])
+def test_the_viewer_takes_what_came_compressed_as_it_is_and_all_else_as_htj2k(stored: str, leaves: str) -> None:
+    text = bytes(app_config(None).body).decode()  # type: ignore[arg-type]
+    config: dict[str, Any] = json.loads(text.split("window.config = ", 1)[1].split(";\n", 1)[0])
+    wanted = parse_accept(config["dataSources"][0]["configuration"]["acceptHeader"])
+    possible = (stored, "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.80")
+    chosen = choose(wanted, SimpleNamespace(transfer_syntax_uid=stored), possible, is_one=True)
+    assert (chosen.target, chosen.is_multipart) == (leaves, False)
+    nothing = choose(wanted, SimpleNamespace(transfer_syntax_uid=stored), (stored,), is_one=True)  # cannot be converted
+    assert nothing.target == ""

@@ -107,3 +107,13 @@ def test_our_own_look_is_immutable_under_the_digest_of_its_bytes_alone() -> None
     assert static_files.static_file(_call(name, if_none_match=plain.headers["etag"])).status_code == 304
     with pytest.raises(Missing):
         static_files.static_file(_call("../pages.py"))
+
+
+def test_the_decode_worker_alone_may_make_functions_from_text(dist: Path) -> None:
+    worker = viewer.viewer_file(_call(f"{VERSION}/w.js", dist)).headers["content-security-policy"]
+    assert "'unsafe-eval'" in worker
+    assert "connect-src 'self'" in worker
+    assert worker.startswith("default-src 'none'")
+    for other in (f"{VERSION}/a.js", f"{VERSION}/c.wasm", "w.js"):  # the shell gives these the viewer's own policy
+        assert "content-security-policy" not in viewer.viewer_file(_call(other, dist)).headers
+    assert "'unsafe-eval'" not in viewer.viewer_file(_call("viewer", dist)).headers["content-security-policy"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["api_csp", "console_csp", "is_own_origin", "safety_headers", "viewer_csp"]
+__all__ = ["api_csp", "console_csp", "decoder_csp", "is_own_origin", "safety_headers", "viewer_csp"]
 
 _COMMON: Final = (
     ("strict-transport-security", "max-age=31536000; includeSubDomains"),
@@ -50,6 +50,15 @@ def viewer_csp(nonce: str = "", script_hashes: tuple[str, ...] = ()) -> str:
         "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' blob:; connect-src 'self' blob: data:; "
         "manifest-src 'self'; form-action 'none'; base-uri 'self'; object-src 'none'; frame-ancestors 'self'"
     )
+
+
+def decoder_csp() -> str:
+    """Return the policy of the viewer's decode worker, which has no page, no DOM and no storage of a session.
+
+    The glue of its codecs makes functions from text of its own. What it is fed are images, never text; it may load and
+    fetch from here alone. The page that starts it stays without 'unsafe-eval'.
+    """
+    return "default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'; connect-src 'self'"
 
 
 def api_csp() -> str:

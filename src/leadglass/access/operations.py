@@ -16,7 +16,8 @@ from leadglass.archive import Archive
 from leadglass.archive.ingest import Intake, Outcome, Staged
 from leadglass.archive.pixels.conversions import targets_of
 from leadglass.archive.pixels.documents import document, renderings_of
-from leadglass.archive.pixels.frames import frame_at_hand, frame_bytes, frame_in, picture
+from leadglass.archive.pixels.frames import frame_at_hand, frame_bytes, frame_in
+from leadglass.archive.pixels.previews import kept_picture
 from leadglass.archive.pixels.spans import bulk_paths, read_spans, spans_of, spans_of_pixels
 from leadglass.archive.pixels.transcode import converted
 from leadglass.archive.retrieve import InstanceRow, locate, metadata
@@ -284,7 +285,7 @@ class Operations:
     def render(self, grant: Grant, row: InstanceRow, numbers: list[int], wanted: dict[str, Any]) -> tuple[str, bytes]:
         """Return (media type, bytes) of a picture of frames; `wanted` as archive.pixels.rendering.render. Ref: PS3.18 8.3.5."""
         self._readable(grant)
-        media_type, data = picture(self._archive, row, numbers, wanted)
+        media_type, data = kept_picture(self._archive, row, numbers, wanted)
         self._door.count(grant, frames=len(numbers), octets=len(data))
         return media_type, data
 

@@ -13,6 +13,7 @@ from leadglass.errors import Missing
 from leadglass.terms import Action, ResourceKind
 from leadglass.web.console.access_log import story
 from leadglass.web.console.pages import may, render
+from leadglass.web.console.viewer import needed
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
@@ -79,7 +80,7 @@ def studies(call: "Call") -> Response:
     template = "_studies.html" if call.request.headers.get("hx-request") == "true" else "studies.html"
     return render(
         call, template, rows=rows[:_PAGE], has_more=len(rows) > _PAGE, page=page, q=typed, order=order,
-        first=page * _PAGE + 1, why=_why(call),
+        first=page * _PAGE + 1, why=_why(call), ahead=needed(call),
     )
 
 
@@ -119,7 +120,7 @@ def study(call: "Call") -> Response:
     for instance in instances:
         groups[instance["SeriesInstanceUID"]].append(instance)
     series = [{**found[len(found) // 2], "count": len(found)} for found in groups.values()]
-    return render(call, "study.html", row=row, series=series, tab="series",
+    return render(call, "study.html", row=row, series=series, tab="series", ahead=needed(call),
                   may_export=call.house.operations.may(call.subject, uid, Action.STUDY_EXPORT),
                   waiting=call.house.reconciliation.waiting(uid),
                   may_audit=may(call, Action.AUDIT_STUDY_READ, ResourceKind.STUDY))

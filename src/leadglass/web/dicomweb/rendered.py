@@ -13,12 +13,13 @@ from starlette.responses import Response
 
 from leadglass.errors import Malformed, Missing
 from leadglass.terms import Grant
+from leadglass.web.dicomweb.conditional import etag_of
 from leadglass.web.dicomweb.media_types import MediaRange
 from leadglass.web.dicomweb.multipart import new_boundary
 from leadglass.web.dicomweb.negotiation import accepted, not_acceptable
 from leadglass.web.dicomweb.rendering_parameters import parse_rendering
 from leadglass.web.dicomweb.retrieve import find, numbers_of
-from leadglass.web.dicomweb.streaming import multipart_body, stream
+from leadglass.web.dicomweb.streaming import multipart_body, not_modified, stream
 
 if TYPE_CHECKING:
     from leadglass.web.calls import Call
@@ -72,7 +73,13 @@ def thumbnail(call: "Call") -> Response:
         raise not_acceptable(_OFFER)
     grant, rows = _images(call)
     wanted["media_type"] = media_type
-    return _one(call, grant, rows, _numbers(call, rows), wanted)
+    row, number = _stands_for(call, rows, _numbers(call, rows))
+    etag = etag_of(["thumbnail", row.digest, str(number), str(sorted(wanted.items(), key=str))], is_weak=True)
+    known = not_modified(call, etag)
+    if known is not None:
+        return known
+    media_type, data = _render(call, grant, row, [number], wanted)
+    return stream([data], media_type, {"etag": etag, "vary": "accept"})
 
 
 def give_picture(
@@ -137,10 +144,15 @@ def _render(call: "Call", grant: Grant, row: Any, numbers: list[int], wanted: di
 
 
 def _one(call: "Call", grant: Grant, rows: list[Any], numbers: list[int], wanted: dict[str, Any]) -> Response:
-    row = rows[len(rows) // 2]
-    number = numbers[0] if numbers else 1 if "instance" in call.params else (row.frames + 1) // 2
+    row, number = _stands_for(call, rows, numbers)
     media_type, data = _render(call, grant, row, [number], wanted)
     return stream([data], media_type)
+
+
+def _stands_for(call: "Call", rows: list[Any], numbers: list[int]) -> tuple[Any, int]:
+    """Return the instance and the frame that stand for what the path names."""
+    row = rows[len(rows) // 2]
+    return row, numbers[0] if numbers else 1 if "instance" in call.params else (row.frames + 1) // 2
 
 
 def _film(call: "Call", grant: Grant, rows: list[Any], numbers: list[int], wanted: dict[str, Any]) -> Response:

@@ -5,6 +5,7 @@ question. A header that is kept costs 15 us at its receipt and saves 60 later. T
 still to be made, so that a restart forgets nothing. It holds nothing that the object does not hold, and goes before it does.
 """
 
+import threading
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
@@ -27,6 +28,8 @@ _AT_ONCE: Final = 5000
 _MOST_SERIES: Final = 50
 _LONG_SECONDS: Final = 600.0  # a series that never comes to rest keeps no other one waiting
 _BATCH: Final = 500
+_PACKER: Final = zstandard.ZstdCompressor(level=1)  # a new one costs more than what it packs here
+_TURN: Final = threading.Lock()  # it serves one thread at a time
 _h, _i, _e, _s = t.instance_heads.c, t.instances.c, t.series.c, t.studies.c
 _KEEP: Final = sa.insert(t.instance_heads)
 _OF_SERIES: Final = (
@@ -50,9 +53,9 @@ def header_to_keep(buffer: "bytes | bytearray", head: "Head", *, is_complete: bo
 
 def keep_heads(connection: sa.Connection, pairs: "Sequence[tuple[Staged, Outcome]]") -> None:
     """Keep the headers of new instances, in the transaction that indexes them."""
-    pack = zstandard.ZstdCompressor(level=1).compress
-    rows = [{"instance": outcome.instance, "head": pack(staged.header)}
-            for staged, outcome in pairs if outcome.instance and staged.header]
+    with _TURN:
+        rows = [{"instance": outcome.instance, "head": _PACKER.compress(staged.header)}
+                for staged, outcome in pairs if outcome.instance and staged.header]
     if rows:
         connection.execute(_KEEP, rows)
 

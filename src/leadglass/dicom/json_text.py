@@ -1,15 +1,18 @@
 """The DICOM JSON model as text, of many data sets that are nearly alike: the slices of a series. Ref: PS3.18 Annex F.
 
 From one slice to the next four or five of a hundred elements change. So the text of an element is kept with its bytes, and
-where the next data set has the same bytes in the same place, it has the same text: nothing is parsed. What an element's text
-depends on besides its bytes (the character set, the sign of pixels) is kept with it and compared. The result is the text of
-`json_model.to_json`, and everything unusual (out of order, broken off, too large) is left to that: tests compare both.
+where the next data set has the same bytes in the same place, it has the same text: nothing is parsed, and elements that stay
+are compared as one run. What an element's text depends on besides its bytes (the character set, the sign of pixels) is kept
+with it and compared. The result is the text of `json_model.to_json`, and everything unusual (out of order, broken off, too
+large) is left to that: tests compare both.
 """
 
 import contextlib
 import json
 import struct
 from collections.abc import Callable
+from itertools import groupby
+from operator import and_, itemgetter
 from typing import Any, Final, NamedTuple
 
 from leadglass.dicom.elements import PIXEL_DATA, UNDEFINED, Limits, needs_more, walk
@@ -34,14 +37,15 @@ class _State(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """An element that has been read."""
+    """An element that has been read, or a run of several."""
 
     raw: bytes  # all of it: tag, VR, length, value, up to the delimiter where there is one
-    tag: int
-    key: str  # 00080060
-    text: str  # "00080060":{...}; "" for what has no place in the model
+    first: int  # tag
+    last: int  # tag
+    parts: dict[str, str]  # 00080060 -> "00080060":{...}; empty for what has no place in the model
     before: _State
     after: _State
+    members: "tuple[_Known, ...]" = ()  # the elements of a run
 
 
 class _UnusualError(Exception):
@@ -61,6 +65,7 @@ class JsonTexts:
         self._limits, self._bulk_uri = limits, bulk_uri
         self.unusual = 0  # data sets that were left to `to_json`
         self._like: list[_Known] = []
+        self._loose: set[int] = set()  # tags of elements that have changed from one data set to the next
         self._shape: tuple[bool, bool] = (True, True)
         self._states: dict[_State, _State] = {}
         self._tails: dict[tuple[bytes, _State], dict[str, str]] = {}
@@ -95,34 +100,41 @@ class JsonTexts:
         if self._shape != (explicit, little):
             self._shape, self._like, self._tails = (explicit, little), [], {}
         like, self._like = self._like, []  # forgotten, should this one be unusual
+        loose = self._loose if like else set()  # nothing has changed before the second
         found: list[_Known] = []
-        at, count, last, state = 0, len(like), -1, self._first
+        same: list[bool] = []  # whether it stays, and stays in a run
+        at, last, state = 0, -1, self._first
         startswith = buffer.startswith
         while offset < stop:
-            if at < count:
-                known = like[at]
-                if known.before is state and startswith(known.raw, offset):
-                    at += 1
-                else:
-                    known = self._read(buffer, offset, stop, state)
-                    while at < count and like[at].tag <= known.tag:
-                        at += 1
+            known = like[at] if at < len(like) else None
+            if known is not None and known.before is state and startswith(known.raw, offset):
+                at += 1
+                same.append(known.first not in loose)
+            elif known is not None and known.members:
+                like[at : at + 1] = known.members  # something in the run has changed
+                continue
             else:
                 known = self._read(buffer, offset, stop, state)
-            raw, tag, _, _, _, state = known
-            if tag <= last:
+                loose.add(known.first)
+                same.append(False)
+                while at < len(like) and like[at].last <= known.first:
+                    at += 1
+            raw, first, end, _, _, state, _ = known
+            if first <= last:
                 raise _UnusualError  # twice, or out of order
-            last = tag
+            last = end
             offset += len(raw)
             found.append(known)
         if offset != stop:
             raise _UnusualError
-        parts = {known.key: known.text for known in found if known.text}
+        parts: dict[str, str] = {}
+        for known in found:
+            parts.update(known.parts)
         if pixels != -1:
             if last >= min(PIXEL_DATA):
                 raise _UnusualError
             parts |= self._tail(buffer[pixels:], state)
-        self._like = found
+        self._like = _in_runs(found, same) if any(map(and_, same, same[1:])) else found
         return parts
 
     def _read(self, buffer: bytes, offset: int, stop: int, state: _State) -> _Known:
@@ -134,7 +146,7 @@ class JsonTexts:
             if vr is not None and end <= stop and stands_alone(tag):
                 key = f"{tag:08X}"
                 entry = entry_of(vr, buffer[offset + 8 : end], state.encodings, "<")
-                return _Known(buffer[offset:end], tag, key, _text(key, entry), state, state)
+                return _Known(buffer[offset:end], tag, tag, {key: _text(key, entry)}, state, state)
         walker = walk(buffer, offset=offset, end=stop, explicit=explicit, little=little, limits=self._limits, nested=False)
         first = next(walker)
         if first.tag >> 16 == 0xFFFE or first.tag in PIXEL_DATA:
@@ -145,9 +157,9 @@ class JsonTexts:
         root = Root({}, state.encodings, is_signed=state.is_signed)
         fill(root, buffer, offset=offset, end=end, explicit=explicit, little=little, limits=self._limits, bulk_uri=self._bulk_uri,
              is_complete=True)
-        text = _encode(root.model)[1:-1]
+        parts = {key: _text(key, entry) for key, entry in root.model.items()}
         after = self._state(root.encodings, is_signed=root.is_signed)
-        return _Known(buffer[offset:end], first.tag, f"{first.tag:08X}", text, state, after)
+        return _Known(buffer[offset:end], first.tag, first.tag, parts, state, after)
 
     def _tail(self, raw: bytes, state: _State) -> dict[str, str]:
         """Return what `fill` makes of the pixel data's header; nothing, where the buffer ends inside of it."""
@@ -167,6 +179,20 @@ class JsonTexts:
         """Return one object for equal states, so that they are compared by identity."""
         state = _State(encodings, is_signed)
         return self._states.setdefault(state, state)
+
+
+def _in_runs(found: list[_Known], same: list[bool]) -> list[_Known]:
+    """Return the elements of a data set with those that stay, and stand side by side, as one."""
+    out: list[_Known] = []
+    for stays, group in groupby(zip(found, same, strict=True), key=itemgetter(1)):
+        items = [known for known, _ in group]
+        if stays and len(items) > 1:
+            members = tuple(member for item in items for member in item.members or (item,))
+            parts = {key: text for item in items for key, text in item.parts.items()}
+            items = [_Known(b"".join([item.raw for item in items]), items[0].first, items[-1].last, parts, items[0].before,
+                            items[-1].after, members)]
+        out += items
+    return out
 
 
 def _text(key: str, entry: Any) -> str:

@@ -22,7 +22,7 @@ def _pattern(length: int) -> bytes:
 
 def _seal(plain: bytes, *, key: bytes = KEY, object_id: bytes = OBJECT_ID, salt: bytes | None = None) -> bytes:
     encryptor = Encryptor(key, KEY_ID, object_id, salt=salt)
-    return encryptor.header() + encryptor.update(plain) + encryptor.finish()
+    return b"".join([encryptor.header(), *encryptor.update(plain), encryptor.finish()])
 
 
 def _open(stored: bytes, length: int, *, key: bytes = KEY, object_id: bytes = OBJECT_ID) -> bytes:
@@ -34,7 +34,7 @@ def test_vectors(case: dict[str, str | int]) -> None:
     key, key_id, object_id, salt = (bytes.fromhex(str(case[n])) for n in ("key", "key_id", "object_id", "salt"))
     length = int(case["length"])
     encryptor = Encryptor(key, key_id, object_id, salt=salt)
-    stored = encryptor.header() + encryptor.update(_pattern(length)) + encryptor.finish()
+    stored = b"".join([encryptor.header(), *encryptor.update(_pattern(length)), encryptor.finish()])
     assert stored[:HEADER_LENGTH].hex() == case["header"]
     assert len(stored) == case["stored_length"] == stored_length(length)
     assert hashlib.sha256(stored).hexdigest() == case["stored_sha256"]
@@ -52,7 +52,7 @@ def test_pieces_of_any_size_give_the_same_object(sizes: list[int]) -> None:
     encryptor = Encryptor(KEY, KEY_ID, OBJECT_ID, salt=b"s" * 32)
     out, at = [encryptor.header()], 0
     for size in sizes:
-        out.append(encryptor.update(plain[at : at + size]))
+        out += encryptor.update(plain[at : at + size])
         at += size
     assert b"".join([*out, encryptor.finish()]) == whole
 

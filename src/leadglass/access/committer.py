@@ -1,4 +1,4 @@
-"""Make staged instances part of the archive: index row and ledger row in one transaction, shared by all who wait.
+"""Make staged instances part of the archive: object durable; then index and ledger row in one transaction; then the answer.
 
 Group commit: the first thread that comes becomes the leader and takes along whatever has queued up meanwhile, so
 that sixteen associations pay for one durable commit. An instance is acknowledged only when `commit` has returned.
@@ -58,7 +58,9 @@ class Committer:
         Raises: what the transaction raised, for every instance in it; Busy, for those whose study was deleted since they
         were encrypted. The objects are then swept as unknown.
         """
-        waiting = _Waiting(grant, staged)
+        for one in staged:  # step 1, each thread its own: nothing names an object that a power cut could take
+            one.object.settle()
+        waiting = _Waiting(grant, staged)  # step 2
         with self._queue_lock:
             self._queue.append(waiting)
         with self._leader:

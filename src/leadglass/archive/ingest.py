@@ -1,12 +1,13 @@
-"""One arriving instance: bounded parse, digest, encryption, durable object; then it waits for the index.
+"""One arriving instance: bounded parse, digest, encryption, object; then it waits for the index.
 
 Steps of Intake: 1 bytes are buffered until the head is known (at most max_header_bytes); 2 the head is checked;
 3 the study's key is found or made; 4 everything streams through digest and cipher into a new object; 5 `finish`
-makes it durable. Nothing of it is visible before archive.index has run. Left to the caller: the index, the record.
+puts it in its place. Nothing of it is visible before archive.index has run. Left to the caller, access.committer: to
+make the object durable (many at once cost little more than one), the index, the record.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,10 @@ class OutcomeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """A durable object that the index does not know yet."""
+    """An object that the index does not know yet, and must not before `object.settle` has made it durable."""
 
     head: Head  # offsets count in the stored Part 10 file
+    object: "BlobWriter" = field(repr=False, compare=False)
     object_name: str
     length: int  # bytes of the Part 10 file
     digest: bytes  # SHA-256 of the data set as received
@@ -112,7 +114,7 @@ class Intake:
             self._try(is_complete=False)
 
     def finish(self) -> Staged:
-        """Make the object durable and return it. Raises: Malformed, Full."""
+        """Put the object in its place and return it; `Staged.object.settle` makes it durable. Raises: Malformed, Full."""
         if self._writer is None:
             self._try(is_complete=True)
         if self._writer is None or self._head is None:
@@ -120,11 +122,10 @@ class Intake:
         length = self._length + self._shift
         if self._head.pixel_end > length:
             raise Malformed("the pixel data is shorter than its length says.")
-        sealed = self._writer.seal()
-        if sealed != length:
-            raise RuntimeError("an object was sealed with another length than was fed")
+        if self._writer.end() != length:
+            raise RuntimeError("an object was ended with another length than was fed")
         return Staged(
-            head=self._head, object_name=self._writer.name, length=length, digest=self._hash.digest(),
+            head=self._head, object=self._writer, object_name=self._writer.name, length=length, digest=self._hash.digest(),
             source=self._source, key_id=self._key_id, header=self._header, note=self._note,
         )
 

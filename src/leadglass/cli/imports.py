@@ -108,10 +108,12 @@ def _stage(house: Any, grant: Any, path: Path) -> Any:
         with path.open("rb") as f:
             while piece := f.read(_PIECE):
                 intake.feed(piece)
-        return intake.finish()
+        staged = intake.finish()
     except BaseException:
         intake.discard()
         raise
+    staged.object.settle_soon()
+    return staged
 
 
 def _commit(house: Any, grant: Any, batch: list[tuple[Path, Any]], journal: _Journal, report: _Report) -> None:

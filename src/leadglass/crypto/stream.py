@@ -100,15 +100,15 @@ class Encryptor:
         """Return the object's header, to be written first."""
         return self._header
 
-    def update(self, data: "bytes | bytearray | memoryview") -> bytes:
-        """Take plaintext of any size; return the ciphertext that is complete. One chunk is held back for the mark."""
+    def update(self, data: "bytes | bytearray | memoryview") -> list[bytes]:
+        """Take plaintext of any size; return the sealed chunks that are complete. One is held back for the mark."""
         if self._is_finished:
             raise RuntimeError("the object is finished")
         pending = self._pending
         view = memoryview(data)
         if len(pending) + len(view) <= CHUNK:
             pending += view
-            return b""
+            return []
         out = []
         if pending:
             take = CHUNK - len(pending)
@@ -121,7 +121,7 @@ class Encryptor:
             out.append(self._chunk(view[offset : offset + CHUNK], is_last=False))
             offset += CHUNK
         pending += view[offset:]
-        return b"".join(out)
+        return out
 
     def finish(self) -> bytes:
         """Return the last chunk, marked as such: a cut object cannot pass for a whole one."""

@@ -35,13 +35,13 @@ class StoreReceiver:
         self._intake.feed(data)
 
     def stage(self) -> None:
-        """Make the object durable; nothing of it is visible before it is settled. Raises: Malformed, Full, Unproven."""
-        self._house.door.check(self.grant)  # before the object is made durable: `drop` still finds it
+        """Put the object in its place; nothing of it is visible before it is settled. Raises: Malformed, Full, Unproven."""
+        self._house.door.check(self.grant)  # before the object is ended: `drop` still finds it
         self.staged = self._intake.finish()
         self._intake = None
 
     def finish(self) -> Iterator[Answer]:
-        """Make it durable, index and record it; only then success."""
+        """End it, make it durable, index and record it; only then success."""
         self.stage()
         yield from settle([self])
 

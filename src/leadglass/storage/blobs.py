@@ -1,12 +1,13 @@
 """Objects at rest: the BlobStore contract, and the POSIX store behind it.
 
 Trusts: the key it is handed. Refuses: names that it did not make. Only ciphertext reaches the disk, temporary files
-included. Durable means: file data, directory entry, and new directories are on the disk when `seal` returns.
+included. Durable means: file data, directory entry, and new directories are on the disk when `settle` or `seal` returns.
 Unsafe to rely on: the order of `names`, and what `incoming/` holds after a crash.
 """
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import secrets
@@ -17,13 +18,15 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from leadglass.crypto.stream import CHUNK, HEADER_LENGTH, STORED_CHUNK, Decryptor, Encryptor, stored_length
-from leadglass.errors import Damaged, Full, Missing
+from leadglass.errors import Damaged, Missing
+from leadglass.storage.object_writer import Directories, ObjectWriter
 from leadglass.storage.scratch import Scratch
 
 __all__ = ["BlobReader", "BlobStore", "BlobWriter", "PosixBlobs"]
 
 _NAME = re.compile(r"[0-9a-f]{32}")
 _PIECE = 262144  # four chunks
+_TOGETHER = 256  # objects whose names begin alike
 
 
 class BlobWriter(Protocol):
@@ -34,8 +37,17 @@ class BlobWriter(Protocol):
     def write(self, data: "bytes | bytearray | memoryview") -> None:
         """Take plaintext. Raises: Full."""
 
+    def end(self) -> int:
+        """Say that nothing more comes; return the plaintext length. Not durable yet, and not to be named. Raises: Full."""
+
+    def settle_soon(self) -> None:
+        """After `end`: begin to make the object durable, without waiting."""
+
+    def settle(self) -> None:
+        """After `end`: return when the object is durable; may be called again. Raises: Full."""
+
     def seal(self) -> int:
-        """Make the object durable; return its plaintext length. Raises: Full."""
+        """`end` and `settle`: durable when it returns. Raises: Full."""
 
     def discard(self) -> None:
         """Leave nothing behind; may be called at any time, also twice."""
@@ -81,7 +93,7 @@ class BlobStore(Protocol):
         """Remove an object; no error if it is gone."""
 
     def names(self) -> Iterator[str]:
-        """Give the names of all sealed objects."""
+        """Give the names of all objects that were ended."""
 
     def free_bytes(self) -> int:
         """Return the free space, in bytes."""
@@ -99,17 +111,22 @@ class PosixBlobs:
         self._on_damage = on_damage
         self._incoming = root / "incoming"
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._known: set[Path] = set()
+        self._directories = Directories(root)
+        self._names = itertools.count()
+        self._first = ""  # digits with which names begin for a while: objects that come together share a directory's fsync
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):  # a name from anywhere else must not become a path
             raise Missing("no such object.")
         return self._root / name[:2] / name
 
-    def create(self, key: bytes, key_id: bytes) -> "_Writer":
-        """Return a writer; its file is in incoming/ until it is sealed."""
-        name = secrets.token_hex(16)
-        return _Writer(self, name, self._incoming / name, Encryptor(key, key_id, bytes.fromhex(name)))
+    def create(self, key: bytes, key_id: bytes) -> ObjectWriter:
+        """Return a writer; its file is in incoming/ until it is ended."""
+        if next(self._names) % _TOGETHER == 0:
+            self._first = secrets.token_hex(1)
+        name = self._first + secrets.token_hex(15)
+        encryptor = Encryptor(key, key_id, bytes.fromhex(name))
+        return ObjectWriter(self._directories, self._path(name), self._incoming / name, encryptor)
 
     def open(self, name: str, key: bytes, length: int, *, is_at_hand: bool = False) -> "_Reader":
         """Return a reader; with `is_at_hand`, of what the page cache holds. Raises: Missing, Damaged, BlockingIOError."""
@@ -132,21 +149,6 @@ class PosixBlobs:
         """Return a place for what must wait; nothing of it outlives this process. Raises: Full."""
         return Scratch(self._incoming, free_bytes=self.free_bytes, reserve_bytes=reserve_bytes)
 
-    def place(self, temporary: Path, name: str) -> None:
-        """Move a finished file to its place, durably."""
-        path = self._path(name)
-        if path.parent not in self._known:
-            with contextlib.suppress(FileExistsError):
-                path.parent.mkdir(mode=0o700)
-            _sync_directory(self._root)  # also when another process has just made it: it may not have synced yet
-            self._known.add(path.parent)
-        try:
-            temporary.rename(path)
-        except FileNotFoundError:  # the directory was removed since it became known
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.rename(path)
-        _sync_directory(path.parent)
-
     def is_there(self, name: str, length: int) -> bool:
         """Return whether the object is there with its stored length; its content is not read."""
         try:
@@ -159,7 +161,7 @@ class PosixBlobs:
         self._path(name).unlink(missing_ok=True)
 
     def names(self) -> Iterator[str]:
-        """Give the names of all sealed objects."""
+        """Give the names of all objects that were ended."""
         for first in sorted(self._root.iterdir()):
             if len(first.name) == 2:
                 yield from (path.name for path in sorted(first.iterdir()))
@@ -184,48 +186,6 @@ class PosixBlobs:
                     self.delete(name)
                     removed += 1
         return removed
-
-
-class _Writer:
-    def __init__(self, store: PosixBlobs, name: str, path: Path, encryptor: Encryptor) -> None:
-        self.name = name
-        self._store = store
-        self._path = path
-        self._encryptor = encryptor
-        self._length = 0
-        self._descriptor = -1
-        with _full_disk():
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self._put(encryptor.header())
-
-    def write(self, data: "bytes | bytearray | memoryview") -> None:
-        """Encrypt and write; at most one chunk is held back in memory."""
-        self._length += len(data)
-        with _full_disk():
-            self._put(self._encryptor.update(data))
-
-    def seal(self) -> int:
-        """Write the last chunk, make the file durable, and put it in its place."""
-        with _full_disk():
-            self._put(self._encryptor.finish())
-            os.fdatasync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
-            self._store.place(self._path, self.name)
-        return self._length
-
-    def discard(self) -> None:
-        """Close and remove, wherever the file is."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._path.unlink(missing_ok=True)
-        self._store.delete(self.name)
-
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
 
 
 class _Reader:
@@ -318,22 +278,3 @@ class _Reader:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _full_disk() -> Iterator[None]:
-    """Say a full disk in the house's words."""
-    try:
-        yield
-    except OSError as e:
-        if e.errno in {28, 122}:  # ENOSPC, EDQUOT
-            raise Full("the disk is full; nothing more is stored until there is room.", retry_after_seconds=60) from e
-        raise
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

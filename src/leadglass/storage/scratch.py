@@ -42,7 +42,7 @@ class Scratch:
         self.length += len(data)
         if self.length - self._looked_at >= _LOOK_EVERY:
             self._look()
-        self._put(self._encryptor.update(data))
+        self._put(b"".join(self._encryptor.update(data)))
 
     def finish(self) -> None:
         """Say that nothing more is written; reading may begin. Raises: Full."""

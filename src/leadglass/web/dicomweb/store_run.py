@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from leadglass.access import Outcome, OutcomeKind, Staged
 from leadglass.dicom.sop_classes import STORAGE_SOP_CLASSES
-from leadglass.errors import Malformed
+from leadglass.errors import Full, Malformed
 from leadglass.terms import Grant
 from leadglass.web.dicomweb.media_types import parse_media_type
 from leadglass.web.dicomweb.multipart import BodyData, PartBegin, PartEnd
@@ -129,6 +129,7 @@ class Run(ABC):
 
     def _stage(self, staged: Staged) -> None:
         self._intake = None
+        staged.object.settle_soon()  # the disk works while the next part is parsed; the commit waits for all of them
         if not self._staged:
             self._staged_at = time.monotonic()
         self._staged.append(staged)
@@ -141,7 +142,12 @@ class Run(ABC):
         if not self._staged:
             return
         staged, self._staged, self._staged_bytes = self._staged, [], 0
-        outcomes = self._house.operations.commit(self._grant, staged)
+        try:
+            outcomes = self._house.operations.commit(self._grant, staged)
+        except Full:  # a disk may say so only when the bytes are to be durable
+            for one in staged:
+                self.results.failed.append((one.head.sop_class_uid, one.head.sop_instance_uid, OUT_OF_RESOURCES))
+            raise
         for one, outcome in zip(staged, outcomes, strict=True):
             if outcome.kind is OutcomeKind.FULL:  # of the quarantine alone: new instances are taken on
                 self.results.failed.append((outcome.sop_class_uid, outcome.sop_instance_uid, OUT_OF_RESOURCES))

@@ -192,8 +192,13 @@ class Operations:
             yield piece
 
     def stored_part(self, grant: Grant, row: InstanceRow, start: int, stop: int) -> Iterator[bytes]:
-        """Give bytes `start` to `stop` of the Part 10 file as stored, decrypting no more; checked before each piece."""
-        yield from self.part(grant, row, [(0, row.length)], start, stop)
+        """Give bytes `start` to `stop` of the Part 10 file as stored, decrypting no more; otherwise as `part`."""
+        is_counted = (start, stop) != (0, row.length)
+        for piece in self.part(grant, row, [(0, row.length)], start, stop):
+            if piece and not is_counted:
+                self._door.count(grant, instances=1)
+                is_counted = True
+            yield piece
 
     def spans(self, grant: Grant, row: InstanceRow, what: int | str) -> Spans | None:
         """Return where a frame (number from 1) or a bulk value (path) lies as stored; None, when it has to be made.
@@ -209,11 +214,15 @@ class Operations:
         return spans_of_pixels(self._archive, row)
 
     def part(self, grant: Grant, row: InstanceRow, spans: Spans, start: int, stop: int) -> Iterator[bytes]:
-        """Give bytes `start` to `stop` of spans of the stored file, in a row; the grant is checked before each piece."""
+        """Give bytes `start` to `stop` of spans of the stored file, in a row; the grant is checked before each piece.
+
+        An empty piece stands before one that has to be waited for: then pull the next one in a thread.
+        """
         self._readable(grant)
-        for piece in read_spans(self._archive, row, spans, start, stop):
-            self._door.check(grant)
-            self._door.count(grant, octets=len(piece))
+        for piece in read_spans(self._archive, row, spans, start, stop, says_waits=True):
+            if piece:
+                self._door.check(grant)
+                self._door.count(grant, octets=len(piece))
             yield piece
 
     def bulk_paths(self, grant: Grant, row: InstanceRow) -> list[str]:

@@ -1,6 +1,6 @@
 """Find instances and read them back. Ref: PS3.18 10.4."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from leadglass.archive import Archive
     from leadglass.storage.blobs import BlobReader
 
-__all__ = ["InstanceRow", "bulk_places", "bulk_value", "header", "locate", "metadata", "open_instance", "own_entries"]
+__all__ = [
+    "InstanceRow", "bulk_places", "bulk_value", "header", "locate", "metadata", "open_instance", "own_entries", "stored_pieces",
+]
 
 _s, _e, _i = t.studies.c, t.series.c, t.instances.c
 
@@ -67,6 +69,23 @@ def open_instance(archive: "Archive", row: InstanceRow, *, is_at_hand: bool = Fa
     """Return a reader of the Part 10 file. Raises: Missing, Damaged; BlockingIOError, see BlobStore.open."""
     _, key = archive.study_keys.for_study(row.study_uid, create=False)
     return archive.blobs.open(row.object_name, key, row.length, is_at_hand=is_at_hand)
+
+
+def stored_pieces(
+    archive: "Archive", row: InstanceRow, spans: Iterable[tuple[int, int]], *, says_waits: bool = False
+) -> Iterator[bytes]:
+    """Give stretches (offset, length) of the Part 10 file in a row, in pieces. Raises: Missing, Damaged.
+
+    With `says_waits` an empty piece stands before what has to be waited for, see BlobReader.stream.
+    """
+    try:
+        reader = open_instance(archive, row, is_at_hand=says_waits)
+    except BlockingIOError:
+        yield b""
+        reader = open_instance(archive, row)
+    with reader:
+        for offset, length in spans:
+            yield from reader.stream(offset, length, says_waits=says_waits)
 
 
 def header(archive: "Archive", row: InstanceRow) -> tuple[bytes, int]:

@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ __all__ = ["BlobReader", "BlobStore", "BlobWriter", "PosixBlobs"]
 _NAME = re.compile(r"[0-9a-f]{32}")
 _PIECE = 262144  # four chunks
 _TOGETHER = 256  # objects whose names begin alike
+_SEALED_ROOM = _PIECE + 16 * (STORED_CHUNK - CHUNK)
+_sealed = threading.local()  # room for the ciphertext of a piece: new memory for each would cost more than deciphering it
 
 
 class BlobWriter(Protocol):
@@ -61,8 +64,12 @@ class BlobReader(Protocol):
     def read(self, offset: int, length: int) -> bytes:
         """Return plaintext[offset:offset+length]. Raises: Damaged."""
 
-    def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
-        """Give the range in pieces of about `piece` bytes. Raises: Damaged."""
+    def stream(self, offset: int = 0, length: int | None = None, *, says_waits: bool = False) -> Iterator[bytes]:
+        """Give the range in pieces of about a MiB. Raises: Damaged.
+
+        With `says_waits` an empty piece comes before one that has to be waited for (a disk): whoever may not wait, an event
+        loop, then pulls the next one in a thread.
+        """
 
     def framed(self, before: bytes, offset: int, length: int, after: bytes) -> bytes:
         """Return plaintext[offset:offset+length] with `before` and `after` around it, copied once. Raises: Damaged."""
@@ -108,6 +115,7 @@ class PosixBlobs:
     def __init__(self, root: Path, on_damage: Callable[[str], None] = lambda _: None) -> None:
         """Args: on_damage: told the name of an object that was not there or did not verify when it was read."""
         self._root = root
+        self._root_text = str(root)
         self._on_damage = on_damage
         self._incoming = root / "incoming"
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,9 +124,13 @@ class PosixBlobs:
         self._first = ""  # digits with which names begin for a while: objects that come together share a directory's fsync
 
     def _path(self, name: str) -> Path:
+        return Path(self._place(name))
+
+    def _place(self, name: str) -> str:
+        """Return the path as text: a hot read has no time for a Path."""
         if not _NAME.fullmatch(name):  # a name from anywhere else must not become a path
             raise Missing("no such object.")
-        return self._root / name[:2] / name
+        return f"{self._root_text}/{name[:2]}/{name}"
 
     def create(self, key: bytes, key_id: bytes) -> ObjectWriter:
         """Return a writer; its file is in incoming/ until it is ended."""
@@ -131,7 +143,7 @@ class PosixBlobs:
     def open(self, name: str, key: bytes, length: int, *, is_at_hand: bool = False) -> "_Reader":
         """Return a reader; with `is_at_hand`, of what the page cache holds. Raises: Missing, Damaged, BlockingIOError."""
         try:
-            descriptor = os.open(self._path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(self._place(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError as e:
             self._on_damage(name)
             raise Missing("an object that the index names is not there.") from e
@@ -232,7 +244,7 @@ class _Reader:
         plain = size - (last - first + 1) * (STORED_CHUNK - CHUNK)
         out = bytearray(room + plain + len(after))
         try:
-            self._decryptor.open_into(first, memoryview(self._stored(start, size)), memoryview(out)[room : room + plain])
+            self._decryptor.open_into(first, self._stored(start, size), memoryview(out)[room : room + plain])
         except BlockingIOError:
             raise
         except (Damaged, OSError):
@@ -243,27 +255,43 @@ class _Reader:
         out[at + length : at + length + len(after)] = after
         return bytes(memoryview(out)[at - room : at + length + len(after)])
 
-    def _stored(self, start: int, size: int) -> bytearray:
-        """Return bytes of the file as they lie. Raises: BlockingIOError, where they are not at hand and must be."""
-        data = bytearray(size)
-        if self._flags:
-            try:
-                count = os.preadv(self._descriptor, [data], start, self._flags)
-            except OSError as e:
-                if e.errno == errno.EOPNOTSUPP:  # a file system that cannot tell: take the way that waits
-                    raise BlockingIOError(errno.EAGAIN, "not at hand") from e
-                raise
-            if count < size and start + count < os.fstat(self._descriptor).st_size:
-                raise BlockingIOError(errno.EAGAIN, "not at hand")
-        else:
-            count = os.preadv(self._descriptor, [data], start)
-        return data if count == size else data[:count]
+    def _stored(self, start: int, size: int) -> memoryview:
+        """Return bytes of the file as they lie, good until this thread's next call.
 
-    def stream(self, offset: int = 0, length: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
+        Raises: BlockingIOError, where they are not at hand and must be.
+        """
+        room = getattr(_sealed, "room", None)
+        if room is None or len(room) < size:
+            room = bytearray(size)
+            if size <= _SEALED_ROOM:
+                _sealed.room = room
+        data = memoryview(room)[:size]
+        try:
+            count = os.preadv(self._descriptor, [data], start, self._flags)
+        except OSError as e:
+            if self._flags and e.errno == errno.EOPNOTSUPP:  # a file system that cannot tell: take the way that waits
+                raise BlockingIOError(errno.EAGAIN, "not at hand") from e
+            raise
+        if self._flags and count < size and start + count < os.fstat(self._descriptor).st_size:
+            raise BlockingIOError(errno.EAGAIN, "not at hand")
+        return data[:count]
+
+    def stream(self, offset: int = 0, length: int | None = None, *, says_waits: bool = False) -> Iterator[bytes]:
         """Give the range in pieces that end on chunk borders."""
         end = self.length if length is None else min(self.length, offset + length)
         while offset < end:
-            stop = min(end, (offset // CHUNK) * CHUNK + piece)
+            stop = min(end, (offset // CHUNK) * CHUNK + _PIECE)
+            if says_waits:
+                self._flags = os.RWF_NOWAIT
+                try:
+                    piece = self.read(offset, stop - offset)
+                except BlockingIOError:
+                    piece = b""
+                self._flags = 0
+                yield piece
+                if piece:
+                    offset = stop
+                    continue
             yield self.read(offset, stop - offset)
             offset = stop
 

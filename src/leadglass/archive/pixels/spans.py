@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from leadglass.archive.pixels.frames import frame_spans, pixel_value, shares_bytes
-from leadglass.archive.retrieve import InstanceRow, bulk_places, open_instance
+from leadglass.archive.retrieve import InstanceRow, bulk_places, open_instance, stored_pieces
 from leadglass.dicom.elements import UNDEFINED
 from leadglass.dicom.encapsulated import Spans, frame_fragments
 from leadglass.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
@@ -66,17 +66,23 @@ def spans_of_pixels(archive: "Archive", row: InstanceRow) -> Spans | None:
     return [(at, length)]
 
 
-def read_spans(archive: "Archive", row: InstanceRow, spans: Spans, start: int, stop: int) -> Iterator[bytes]:
-    """Give bytes `start` to `stop` of the spans in a row, in pieces of at most 256 KiB. Raises: Missing, Damaged."""
-    at = 0
-    with open_instance(archive, row) as reader:
-        for offset, length in spans:
-            first, last = max(start - at, 0), min(stop - at, length)
-            at += length
-            if first < last:
-                yield from reader.stream(offset + first, last - first)
-            if at >= stop:
-                return
+def read_spans(
+    archive: "Archive", row: InstanceRow, spans: Spans, start: int, stop: int, *, says_waits: bool = False
+) -> Iterator[bytes]:
+    """Give bytes `start` to `stop` of the spans in a row, as `stored_pieces` does. Raises: Missing, Damaged."""
+    return stored_pieces(archive, row, _cut(spans, start, stop), says_waits=says_waits)
+
+
+def _cut(spans: Spans, start: int, stop: int) -> Spans:
+    found, at = [], 0
+    for offset, length in spans:
+        first, last = max(start - at, 0), min(stop - at, length)
+        at += length
+        if first < last:
+            found.append((offset + first, last - first))
+        if at >= stop:
+            break
+    return found
 
 
 def _known(archive: "Archive", row: InstanceRow) -> dict[str, tuple[int, int]]:

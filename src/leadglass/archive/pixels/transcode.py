@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from leadglass.archive.pixels.conversions import targets_of
 from leadglass.archive.pixels.stored import StoredInstance
-from leadglass.archive.retrieve import InstanceRow, open_instance
+from leadglass.archive.retrieve import InstanceRow, open_instance, stored_pieces
 from leadglass.dicom.elements import UNDEFINED
 from leadglass.dicom.image_pixel import ImagePixel
 from leadglass.dicom.part10 import file_meta
@@ -35,10 +35,11 @@ def converted(archive: "Archive", row: InstanceRow, target: str, *, is_file: boo
     """Give the instance in `target`: a Part 10 file, or the bare data set. Raises: Malformed, Damaged, Missing, Busy."""
     if target not in targets_of(row):
         raise Malformed("the instance cannot be given in this transfer syntax.")
+    if target == row.transfer_syntax_uid:
+        start = 0 if is_file else row.dataset_offset
+        yield from stored_pieces(archive, row, [(start, row.length - start)])
+        return
     with open_instance(archive, row) as reader:
-        if target == row.transfer_syntax_uid:
-            yield from reader.stream(0 if is_file else row.dataset_offset)
-            return
         pieces = _data_set(archive, StoredInstance(reader, row, archive.settings), row, target)
         first = next(pieces)
         if is_file:

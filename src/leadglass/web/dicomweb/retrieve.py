@@ -161,14 +161,7 @@ def _converted(call: "Call", grant: Grant, row: Any, sent: Sent) -> tuple[str, I
 
 def _stored(call: "Call", grant: Grant, row: Any) -> Stretch:
     """Return the file as it lies; a part of it decrypts the chunks that it touches."""
-    operations = call.house.operations
-
-    def read(start: int, stop: int) -> Iterator[bytes]:
-        if (start, stop) == (0, row.length):
-            return operations.stream_instance(grant, row)
-        return operations.stored_part(grant, row, start, stop)
-
-    return Stretch(row.length, read)
+    return Stretch(row.length, lambda start, stop: call.house.operations.stored_part(grant, row, start, stop))
 
 
 def bulk_uri(root: str, row: Any) -> Callable[[str], str]:

@@ -1,4 +1,5 @@
-"""Bodies that leave piece by piece, made in threads, never built whole.
+"""Bodies that leave piece by piece, never built whole. What lies in memory leaves from the event loop itself: a change of
+thread costs as much as half a MiB. What must be waited for, or made, is made in threads.
 
 The first piece is made before the answer starts, so that what is missing, damaged or forbidden still gets its status.
 An error after that cuts the connection: the receiver sees a body that does not end. A reader who takes nothing for
@@ -29,14 +30,17 @@ __all__ = [
     "multipart_stretches", "not_modified", "stream",
 ]
 
-_PIECE: Final = 1 << 17
+_PIECE: Final = 1 << 19
 _STALL_SECONDS: Final = 60.0
 VARY_CODED: Final = "accept, accept-encoding"
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A run of bytes whose length is known before any of it is read."""
+    """A run of bytes whose length is known before any of it is read.
+
+    `read` gives an empty piece before one that has to be waited for, and makes nothing that takes long.
+    """
 
     length: int
     read: Callable[[int, int], Iterable[bytes]]  # (start, stop) -> those bytes
@@ -50,14 +54,18 @@ def in_memory(data: bytes) -> Stretch:
 # --- answers --------------------------------------------------------------------------------------------------
 def stream(
     pieces: Iterable[bytes], content_type: str, headers: dict[str, str] | None = None, *, status: int = 200,
-    stall_seconds: float = _STALL_SECONDS,
+    stall_seconds: float = _STALL_SECONDS, says_waits: bool = False,
 ) -> Response:
-    """Return a response of `pieces`. Call it in a thread: the first piece is made here. Raises: what that raises."""
+    """Return a response of `pieces`. Call it in a thread: the first piece is made here. Raises: what that raises.
+
+    Args: says_waits: `pieces` has an empty one before each that has to be waited for, so that the rest needs no thread.
+    """
     source = iter(pieces)
     joined = _joined(source)
-    first = next(joined, b"")
+    first = next((piece for piece in joined if piece), b"")
     return _Streamed(
-        chain([first], joined), (joined, source), {**(headers or {}), "content-type": content_type}, status, stall_seconds
+        chain([first], joined), (joined, source), {**(headers or {}), "content-type": content_type}, status,
+        stall_seconds=stall_seconds, says_waits=says_waits,
     )
 
 
@@ -85,7 +93,8 @@ def give(
     if part is not None:
         common["content-range"] = f"bytes {start}-{stop - 1}/{length}"
     status = 200 if part is None else 206
-    return stream(_cut(stretches, start, stop), content_type, common, status=status, stall_seconds=_stall(call))
+    return stream(
+        _cut(stretches, start, stop), content_type, common, status=status, stall_seconds=_stall(call), says_waits=True)
 
 
 def give_packed(
@@ -129,23 +138,35 @@ def _stall(call: "Call") -> float:
 
 
 class _Streamed(StreamingResponse):
-    """Pieces from threads to one reader, who has `stall_seconds` for each."""
+    """Pieces to one reader, who has `stall_seconds` for each."""
 
     def __init__(
-        self, pieces: Iterable[bytes], sources: tuple[Iterator[bytes], ...], headers: dict[str, str], status: int,
-        stall_seconds: float,
+        self, pieces: Iterable[bytes], sources: tuple[Iterator[bytes], ...], headers: dict[str, str], status: int, *,
+        stall_seconds: float, says_waits: bool,
     ) -> None:
-        super().__init__(pieces, status, headers=headers)
+        super().__init__((), status, headers=headers)
+        self._pieces = iter(pieces)
         self._sources = sources
         self._stall_seconds = stall_seconds
+        self._says_waits = says_waits
 
     async def stream_response(self, send: "Send") -> None:
         """Send head and pieces; whatever ends it, the sources are closed: files, keys and decoders are let go."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for piece in self.body_iterator:
-                async with asyncio.timeout(self._stall_seconds):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            loop = asyncio.get_running_loop()
+            piece = next(self._pieces, None)  # made before, see `stream`
+            async with asyncio.timeout(None) as patience:
+                while piece is not None:
+                    if piece:
+                        patience.reschedule(loop.time() + self._stall_seconds)
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                        patience.reschedule(None)  # what we take ourselves is not the reader's fault
+                    if piece and self._says_waits:
+                        await asyncio.sleep(0)  # one fast reader does not keep the others waiting
+                        piece = next(self._pieces, None)
+                    else:
+                        piece = await run_in_threadpool(next, self._pieces, None)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             with CancelScope(shield=True):  # also when the client has gone away, which cancels this
@@ -162,10 +183,16 @@ def _close(sources: tuple[Iterator[bytes], ...]) -> None:
 
 # --- bodies ---------------------------------------------------------------------------------------------------
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the same bytes in pieces of 128 KiB or more: each costs a change of thread."""
+    """Give the same bytes in pieces of 512 KiB or more: each costs a turn of the loop, or a change of thread.
+
+    An empty piece, which says that the next one has to be waited for, comes out where it came in.
+    """
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
+        if not piece:
+            yield piece
+            continue
         waiting.append(piece)
         size += len(piece)
         if size >= _PIECE:

@@ -65,7 +65,7 @@ class BlobReader(Protocol):
         """Return plaintext[offset:offset+length]. Raises: Damaged."""
 
     def stream(self, offset: int = 0, length: int | None = None, *, says_waits: bool = False) -> Iterator[bytes]:
-        """Give the range in pieces of about a MiB. Raises: Damaged.
+        """Give the range in pieces of 256 KiB. Raises: Damaged.
 
         With `says_waits` an empty piece comes before one that has to be waited for (a disk): whoever may not wait, an event
         loop, then pulls the next one in a thread.

@@ -1,5 +1,5 @@
 """Bodies that leave piece by piece, never built whole. What lies in memory leaves from the event loop itself: a change of
-thread costs as much as half a MiB. What must be waited for, or made, is made in threads.
+thread costs as much as reading half a MiB. What must be waited for, or made, is made in threads.
 
 The first piece is made before the answer starts, so that what is missing, damaged or forbidden still gets its status.
 An error after that cuts the connection: the receiver sees a body that does not end. A reader who takes nothing for
@@ -30,7 +30,7 @@ __all__ = [
     "multipart_stretches", "not_modified", "stream",
 ]
 
-_PIECE: Final = 1 << 19
+_PIECE: Final = 1 << 18
 _STALL_SECONDS: Final = 60.0
 VARY_CODED: Final = "accept, accept-encoding"
 
@@ -183,7 +183,7 @@ def _close(sources: tuple[Iterator[bytes], ...]) -> None:
 
 # --- bodies ---------------------------------------------------------------------------------------------------
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Give the same bytes in pieces of 512 KiB or more: each costs a turn of the loop, or a change of thread.
+    """Give the same bytes in pieces of 256 KiB or more: each costs a turn of the loop, or a change of thread.
 
     An empty piece, which says that the next one has to be waited for, comes out where it came in.
     """

@@ -28,7 +28,7 @@ __all__ = ["BlobReader", "BlobStore", "BlobWriter", "PosixBlobs"]
 _NAME = re.compile(r"[0-9a-f]{32}")
 _PIECE = 262144  # four chunks
 _TOGETHER = 256  # objects whose names begin alike
-_SEALED_ROOM = _PIECE + 16 * (STORED_CHUNK - CHUNK)
+_SEALED_ROOM = 1 << 20  # bytes; a larger piece gets room of its own
 _sealed = threading.local()  # room for the ciphertext of a piece: new memory for each would cost more than deciphering it
 
 

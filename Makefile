@@ -15,7 +15,7 @@ SECONDS ?= 60
 SLOW := browser or faults or peer
 
 .PHONY: help setup up demo test test-fast test-slow test-browser test-peers test-faults test-corpus fuzz check \
-        bench bench-quick bench-beside clean packages
+        bench bench-quick clean packages
 
 help:  ## Say what there is
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -63,15 +63,13 @@ check: setup  ## Lint, types, import contracts, architecture, documents
 	$(BIN)/lint-imports
 	$(PYTEST) -q tests/architecture tests/docs
 
-bench: setup  ## Measure this machine; writes docs/benchmarks.md
+bench: setup packages  ## Measure beside Orthanc, at scale and at home (15 minutes); writes docs/benchmarks.md and its plot
+	@tools/debian-packages.sh wrk curl
 	$(BIN)/python tools/bench.py $(ARGS)
 
-bench-quick: setup  ## The same, small: a minute or two, writes nothing
-	$(BIN)/python tools/bench.py --quick $(ARGS)
-
-bench-beside: setup packages  ## The same work on Leadglass and on Orthanc, in one run: the ratios
+bench-quick: setup packages  ## The ratios of storing, study and frames, in under a minute; writes nothing
 	@tools/debian-packages.sh wrk curl
-	$(BIN)/python tools/bench_beside.py $(ARGS)
+	$(BIN)/python tools/bench.py --quick $(ARGS)
 
 clean:  ## Remove what setup and the tests made; the home directory stays
 	rm -rf $(VENV) viewer/dist build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

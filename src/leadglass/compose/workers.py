@@ -26,6 +26,7 @@ __all__ = ["Sockets", "run_chores", "run_dimse_worker", "run_web_worker"]
 
 _log = structlog.get_logger()
 _FLUSH_SECONDS = 2.0
+_MAX_STREAMS = 32  # answers at once on one HTTP/2 connection: each that nobody takes holds up to 1.5 MiB
 _REPORT_SECONDS = 1.0
 
 
@@ -45,6 +46,7 @@ def run_web_worker(home: Home, sockets: Sockets, certificates: Certificates, rea
 
 async def _serve_web(home: Home, sockets: Sockets, certificates: Certificates, ready_fd: int) -> None:
     from granian.constants import Interfaces, SSLProtocols
+    from granian.http import HTTP2Settings
     from granian.server.embed import Server
 
     with home.house() as house:
@@ -53,6 +55,7 @@ async def _serve_web(home: Home, sockets: Sockets, certificates: Certificates, r
             app, address=home.settings.bind, port=sockets.https.getsockname()[1], interface=Interfaces.ASGI,
             websockets=False, log_enabled=False, backlog=1024, ssl_cert=certificates.web_chain_path,
             ssl_key=certificates.open_web_key(), ssl_protocol_min=SSLProtocols.tls13,
+            http2_settings=HTTP2Settings(max_concurrent_streams=_MAX_STREAMS),
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, server.stop)

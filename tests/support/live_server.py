@@ -1,5 +1,6 @@
 """A real server in its own processes: made, started, killed and started again, as an operator would."""
 
+import contextlib
 import json
 import os
 import signal
@@ -104,16 +105,18 @@ class LiveServer:
             pid = todo.pop()
             found.append(pid)
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                todo += [int(p) for p in task.read_text().split()]
+                with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # a thread that has just ended
+                    todo += [int(p) for p in task.read_text().split()]
         return found
 
     def pss_bytes(self) -> int:
         """Return the proportional memory of all processes of the server."""
         total = 0
         for pid in self.processes():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1]) * 1024
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # a decode process that has just ended
+                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1]) * 1024
         return total
 
     # --- clients ------------------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """Frames at hand: the same answers as by the long way, with no question to the index, and only to whom they belong."""
 
-import asyncio
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from asked_inside import Answer, Asked
 from phantom import ct_slice
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless
@@ -16,31 +15,20 @@ from small_house import put, small_house
 from leadglass.dicom.key_objects import RejectionNote
 from leadglass.storage import tables as t
 from leadglass.terms import Action, Peer, Plane
-from leadglass.web import create_app
 
 OCTETS = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 
 
-@dataclass
-class Answer:
-    status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-class World:
+class World(Asked):
     """A house, its application, a study of three slices, and someone who may read it."""
 
     def __init__(self, house: Any, root: Path) -> None:
-        self.house, self.root = house, root
-        self.app = create_app(house, house.archive.settings)
-        self.me = house.entrance.local("tester")
+        super().__init__(house)
+        self.root = root
         first = ct_slice()
         self.slices = [ct_slice(study=first.StudyInstanceUID, series=first.SeriesInstanceUID, number=n) for n in (1, 2, 3)]
         put(house, *self.slices)
         self.token = self.client("reader", "service")
-        self.statements: list[str] = []
-        sa.event.listen(house.database.engine, "before_cursor_execute", lambda *a: self.statements.append(a[2]))
 
     def client(self, name: str, role: str) -> str:
         self.house.administration.clients_add(self.me, name, role)
@@ -51,30 +39,9 @@ class World:
                 f"/frames/{frame}")
 
     def ask(self, path: str, *, token: str = "", query: str = "", method: str = "GET", **headers: str) -> Answer:
-        """Ask the application as the server does; `statements` then holds what the index was asked meanwhile."""
-        self.house.page.publish()
-        self.statements.clear()
+        """Ask for frames, as someone else with another `token`."""
         named = {"accept": OCTETS, "authorization": f"Bearer {token or self.token}", **headers}
-        answer = Answer()
-
-        async def receive() -> dict[str, Any]:
-            await asyncio.sleep(30)
-            return {"type": "http.disconnect"}
-
-        async def send(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                answer.status = message["status"]
-                answer.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
-            else:
-                answer.body += message.get("body", b"")
-
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "https", "path": path,
-            "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "client": ("127.0.0.1", 5), "server": ("h", 443),
-            "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in {"host": "localhost", **named}.items() if v],
-        }
-        asyncio.run(self.app(scope, receive, send))
-        return answer
+        return super().ask(path, query=query, method=method, **named)
 
     @property
     def was_at_hand(self) -> bool:

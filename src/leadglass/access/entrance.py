@@ -4,14 +4,13 @@ People come with two factors (see sign_in.py in this room), devices with a title
 scripts with a token, the command line as the operating system's user.
 """
 
-import hashlib
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from leadglass.access.door import Door
 from leadglass.access.revocation import RevocationPage
@@ -30,6 +29,8 @@ _CACHE = 2048
 _CACHE_SECONDS = 5.0
 _SAME_FAILURE_SECONDS = 10.0
 _TOUCH_SECONDS = 60.0
+_Proved = TypeVar("_Proved", Session, clients.Client)
+_Proofs = OrderedDict[bytes, tuple[int, float, _Proved]]  # hash of the secret -> (epoch, when it was asked, what came out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +70,8 @@ class Entrance:
         self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
-        self._sessions: OrderedDict[bytes, tuple[int, float, Session]] = OrderedDict()
-        self._clients: OrderedDict[bytes, tuple[int, float, clients.Client]] = OrderedDict()
+        self._sessions: _Proofs[Session] = OrderedDict()
+        self._clients: _Proofs[clients.Client] = OrderedDict()
         self._touched: dict[str, float] = {}
         self._failures: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -82,9 +83,9 @@ class Entrance:
         proof than the database does, and that counts as older. `is_fresh`: ask the database, whatever is remembered.
         """
         epoch, now = self._page.current(), self._clock()
-        key = hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+        key = sessions.secret_hash(secret)
         idle = self._settings.session_idle_seconds
-        session = None if is_fresh else self._known_session(key)
+        session = None if is_fresh else self._remembered(self._sessions, key)
         if session is None:
             with self._database.read() as connection:
                 session = sessions.find(connection, secret, now=now, idle_seconds=idle)
@@ -92,16 +93,22 @@ class Entrance:
                 with self._database.write() as connection:
                     sessions.touch(connection, session.id, now)
                 session = replace(session, last_seen_at=now)
-            with self._lock:
-                self._sessions[key] = (epoch, now, session)
-                while len(self._sessions) > _CACHE:
-                    self._sessions.popitem(last=False)
+            self._remember(self._sessions, key, epoch, now, session)
         return self.view(session, peer)
 
-    def _known_session(self, key: bytes) -> Session | None:
-        known, now = self._sessions.get(key), self._clock()
-        is_good = known is not None and known[0] == self._page.current() and now - known[1] < _CACHE_SECONDS
-        return known[2] if known is not None and is_good and known[2].expires_at > now else None
+    def _remembered(self, proofs: "_Proofs[_Proved]", key: bytes) -> "_Proved | None":
+        """Return what was proved in the last seconds, under the current epoch, and has not ended."""
+        known, now = proofs.get(key), self._clock()
+        if known is None or known[0] != self._page.current() or now - known[1] >= _CACHE_SECONDS:
+            return None
+        return known[2] if known[2].expires_at > now else None
+
+    def _remember(self, proofs: "_Proofs[_Proved]", key: bytes, epoch: int, now: float, proved: "_Proved") -> None:
+        """Keep what was proved. `epoch` and `now` were read before the database was asked."""
+        with self._lock:
+            proofs[key] = (epoch, now, proved)
+            while len(proofs) > _CACHE:
+                proofs.popitem(last=False)
 
     def view(self, session: Session, peer: Peer) -> SessionView:
         """Return a session as faces may see it."""
@@ -230,21 +237,13 @@ class Entrance:
     def bearer(self, token: str, peer: Peer) -> Subject:
         """Return the client behind a bearer token, at most 5 s old and of the current epoch. Raises: Unproven."""
         key = sessions.secret_hash(token)
-        known = self._known_client(key)
+        known = self._remembered(self._clients, key)
         if known is None:
             epoch, now = self._page.current(), self._clock()
             with self._database.read() as connection:
                 known = clients.find_token(connection, token, now)
-            with self._lock:
-                self._clients[key] = (epoch, now, known)
-                while len(self._clients) > _CACHE:
-                    self._clients.popitem(last=False)
+            self._remember(self._clients, key, epoch, now, known)
         return _client_subject(known, peer)
-
-    def _known_client(self, key: bytes) -> clients.Client | None:
-        known, now = self._clients.get(key), self._clock()
-        is_good = known is not None and known[0] == self._page.current() and now - known[1] < _CACHE_SECONDS
-        return known[2] if known is not None and is_good and known[2].expires_at > now else None
 
     def at_hand(self, token: str, secret: str, peer: Peer) -> Subject | None:
         """Return who was proved in the last 5 s by that bearer token, or else by that cookie of an active session.
@@ -252,9 +251,9 @@ class Entrance:
         No database call. None: prove it in the way that asks. Raises: Busy.
         """
         if token:
-            client = self._known_client(sessions.secret_hash(token))
+            client = self._remembered(self._clients, sessions.secret_hash(token))
             return None if client is None else _client_subject(client, peer)
-        session = self._known_session(hashlib.sha256(secret.encode("utf-8", "replace")).digest())
+        session = self._remembered(self._sessions, sessions.secret_hash(secret))
         return person_subject(session, peer) if session is not None and session.state == "active" else None
 
     def client_token(self, assertion: str, peer: Peer, audiences: set[str]) -> tuple[str, int]:

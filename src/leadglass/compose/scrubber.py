@@ -1,7 +1,5 @@
 """The scheduled scrub: a thread of the chores process, of the lowest priority, no faster than the settings say."""
 
-import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,13 +7,13 @@ from collections.abc import Callable
 import structlog
 
 from leadglass.access import House
+from leadglass.compose.lowest_thread import LowestThread
 
 __all__ = ["Pace", "Scrubber"]
 
 _log = structlog.get_logger()
 _LOOK_SECONDS = 10.0
 _AHEAD = 0.05  # seconds; shorter sleeps cost more than they save
-_LOWEST = 19
 
 
 class Pace:
@@ -38,30 +36,18 @@ class Pace:
         return True
 
 
-class Scrubber:
-    """Goes round by round. A batch that fails is logged and tried again."""
+class Scrubber(LowestThread):
+    """Goes round by round; after a stop the round goes on at the next start. A batch that fails is logged and tried again."""
 
     def __init__(self, house: House) -> None:
+        super().__init__("scrub", self._scrub)
         self._house = house
         self._subject = house.entrance.system("scrub")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="scrub", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the thread after the piece that it reads; the round goes on at the next start."""
-        self._stop.set()
-        self._thread.join(10)
-
-    def _work(self) -> None:
-        with contextlib.suppress(OSError):  # on Linux a priority is a thread's own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)
-        pace = Pace(self._house.settings.scrub_megabytes_per_second * 1e6, self._stop.wait)
+    def _scrub(self, stop: threading.Event) -> None:
+        pace = Pace(self._house.settings.scrub_megabytes_per_second * 1e6, stop.wait)
         is_more = False
-        while not self._stop.wait(0.0 if is_more else _LOOK_SECONDS):
+        while not stop.wait(0.0 if is_more else _LOOK_SECONDS):
             try:
                 self._house.keeping.scrubbing.look(self._subject)
                 is_more = self._house.keeping.scrubbing.turn(self._subject, pace)

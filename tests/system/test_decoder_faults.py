@@ -65,7 +65,9 @@ def _hostile(kind: str) -> tuple[Any, bytes]:
 
 
 class Load:
-    """Readers who go on asking for a picture; `stop` returns how their answers were."""
+    """Readers who go on asking for a picture, each time on a new connection: so every worker and each of its decode processes
+    is asked soon. `stop` returns how their answers were.
+    """
 
     def __init__(self, live: LiveServer, url: str) -> None:
         self._session, self._url = live.script(), url
@@ -76,7 +78,8 @@ class Load:
     def _run(self) -> Counter[int]:
         seen: Counter[int] = Counter()
         while not self._is_over.is_set():
-            seen[self._session.get(self._url, headers={"Accept": "image/png"}, timeout=60).status_code] += 1
+            answer = self._session.get(self._url, headers={"Accept": "image/png", "Connection": "close"}, timeout=60)
+            seen[answer.status_code] += 1
         return seen
 
     def stop(self) -> Counter[int]:
